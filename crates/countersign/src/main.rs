@@ -1,0 +1,3 @@
+//! Countersign: gateway, agent and tools.
+
+fn main() {}
