@@ -1,3 +1,14 @@
 //! Countersign: gateway, agent and tools.
 
-fn main() {}
+mod cli;
+mod config;
+mod report;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+fn main() -> ExitCode {
+    let _cli = cli::Cli::parse();
+    ExitCode::from(report::Verdict::Yes)
+}

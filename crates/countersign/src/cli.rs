@@ -1,0 +1,266 @@
+//! The command line: verbs on nouns.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use jiff::SignedDuration;
+
+use crate::config::HostPort;
+
+/// Quantum-safe, attested access to services that already run.
+///
+/// Exit status: 0 done or yes, 1 no (refused, denied, invalid), 2 could not tell (unreachable, unreadable, wrong usage).
+#[derive(Debug, Parser)]
+#[command(name = "countersign", version, max_term_width = 100)]
+pub(crate) struct Cli {
+    /// How results are printed.
+    #[arg(long, global = true, value_enum, default_value_t = Format::Text)]
+    pub(crate) format: Format,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// How results are printed on standard output.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    /// Tables and sentences for people.
+    Text,
+    /// JSON for machines, as docs/operator-api.md describes it.
+    Json,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run everything on one machine, with nothing to configure; not for production.
+    Dev(DevOptions),
+    /// Run a gateway.
+    Gateway(GatewayOptions),
+    /// Run an agent.
+    Agent(AgentOptions),
+    /// Let a machine in.
+    JoinString(Operate<JoinStringCommand>),
+    /// The machines that have joined.
+    Agents(Operate<AgentsCommand>),
+    /// Who may reach which service.
+    Grants(Operate<GrantsCommand>),
+    /// Open channels, and those that were refused.
+    Sessions(SessionsOptions),
+    /// The services behind the gateway.
+    Services(Operate<ServicesCommand>),
+    /// Where each listener stands in the migration.
+    Stage(Operate<StageCommand>),
+    /// Save and restore the gateway's state, authority and keys included.
+    Backup(BackupOptions),
+}
+
+/// `countersign dev`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Args)]
+pub(crate) struct DevOptions {
+    /// Keep state in this folder and find it again; a temporary folder otherwise.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) home: Option<PathBuf>,
+    /// Drive real traffic through, print what was checked, and end.
+    #[arg(long)]
+    pub(crate) check: bool,
+}
+
+/// `countersign gateway`.
+#[derive(Debug, Args)]
+pub(crate) struct GatewayOptions {
+    /// The gateway's configuration.
+    #[arg(
+        long,
+        value_name = "FILE",
+        default_value = "/etc/countersign/gateway.toml"
+    )]
+    pub(crate) config: PathBuf,
+    /// Read the configuration, say what is wrong with it, and end.
+    #[arg(long)]
+    pub(crate) check_config: bool,
+}
+
+/// `countersign agent`.
+#[derive(Debug, Args)]
+pub(crate) struct AgentOptions {
+    /// The agent's configuration.
+    #[arg(
+        long,
+        value_name = "FILE",
+        default_value = "/etc/countersign/agent.toml"
+    )]
+    pub(crate) config: PathBuf,
+    /// Join with the join string in this file, or on standard input (`-`).
+    #[arg(long, value_name = "FILE")]
+    pub(crate) join: Option<PathBuf>,
+    /// Read the configuration, say what is wrong with it, and end.
+    #[arg(long)]
+    pub(crate) check_config: bool,
+}
+
+/// A command to a running gateway.
+#[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = false)]
+pub(crate) struct Operate<C: Subcommand> {
+    #[command(flatten)]
+    pub(crate) gateway: GatewaySocket,
+    #[command(subcommand)]
+    pub(crate) command: C,
+}
+
+/// Which gateway a command talks to.
+#[derive(Clone, Debug, Default, Args)]
+pub(crate) struct GatewaySocket {
+    /// The gateway's operator socket [default: /run/countersign/gateway.sock]
+    #[arg(long, global = true, value_name = "PATH", env = "COUNTERSIGN_SOCKET")]
+    pub(crate) socket: Option<PathBuf>,
+    /// Find the socket in the gateway's configuration.
+    #[arg(long, global = true, value_name = "FILE", conflicts_with = "socket")]
+    pub(crate) config: Option<PathBuf>,
+}
+
+/// `countersign join-string …`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum JoinStringCommand {
+    /// Make a join string: it lets one machine in, once, under one name.
+    Create {
+        /// The agent's name.
+        #[arg(long)]
+        name: String,
+        /// How long the join string can be used.
+        #[arg(long, value_name = "SPAN", default_value = "15m", value_parser = span)]
+        expires_in: Duration,
+        /// Take the name over from the agent that has it, and revoke that one.
+        #[arg(long)]
+        replace: bool,
+        /// The address under which the agent reaches the gateway, when the listener's is not it.
+        #[arg(long, value_name = "HOST:PORT", value_parser = host_port)]
+        address: Option<HostPort>,
+    },
+}
+
+/// `countersign agents …`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum AgentsCommand {
+    /// List the agents.
+    List,
+    /// Revoke an agent: its channels close at once, and it cannot renew.
+    Revoke {
+        /// The agent's name.
+        name: String,
+        /// Why, for the audit.
+        #[arg(long)]
+        reason: String,
+    },
+}
+
+/// `countersign grants …`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum GrantsCommand {
+    /// Let a principal reach a service.
+    Add(Grant),
+    /// Take that back; live streams it let through are cut.
+    Remove(Grant),
+    /// List the grants.
+    List,
+}
+
+/// A principal and a service.
+#[derive(Debug, Args)]
+pub(crate) struct Grant {
+    /// An agent's name, a SPIFFE ID, or `anonymous`.
+    #[arg(long)]
+    pub(crate) principal: String,
+    /// The service's name.
+    #[arg(long)]
+    pub(crate) service: String,
+}
+
+/// `countersign sessions …`: lists when no verb is given.
+#[derive(Debug, Args)]
+pub(crate) struct SessionsOptions {
+    #[command(flatten)]
+    pub(crate) gateway: GatewaySocket,
+    /// List the channels that were refused lately, with the reason.
+    #[arg(long)]
+    pub(crate) refused: bool,
+    #[command(subcommand)]
+    pub(crate) command: Option<SessionsCommand>,
+}
+
+/// `countersign sessions …`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum SessionsCommand {
+    /// List the open channels.
+    List {
+        /// List the channels that were refused lately, with the reason.
+        #[arg(long)]
+        refused: bool,
+    },
+    /// Close a channel and its streams.
+    Close {
+        /// The session's id, as `sessions list` shows it.
+        id: String,
+    },
+}
+
+/// `countersign services …`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum ServicesCommand {
+    /// List the services.
+    List,
+}
+
+/// `countersign stage …`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum StageCommand {
+    /// Show each listener's stage, profile and exceptions.
+    Show,
+}
+
+/// `countersign backup …`.
+#[derive(Debug, Args)]
+pub(crate) struct BackupOptions {
+    #[command(subcommand)]
+    pub(crate) command: BackupCommand,
+}
+
+/// `countersign backup …`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum BackupCommand {
+    /// Have a running gateway write its state to a file, sealed with a passphrase.
+    Create {
+        #[command(flatten)]
+        gateway: GatewaySocket,
+        /// The file to write; it must not exist.
+        file: PathBuf,
+        /// A file that holds the passphrase.
+        #[arg(long, value_name = "FILE")]
+        passphrase_file: PathBuf,
+    },
+    /// Put a saved state in place, for a gateway that does not run.
+    Restore {
+        /// The file to read.
+        file: PathBuf,
+        /// The configuration of the gateway whose state it becomes.
+        #[arg(long, value_name = "FILE")]
+        config: PathBuf,
+        /// A file that holds the passphrase.
+        #[arg(long, value_name = "FILE")]
+        passphrase_file: PathBuf,
+    },
+}
+
+fn span(text: &str) -> Result<Duration, String> {
+    text.parse::<SignedDuration>()
+        .ok()
+        .and_then(|span| Duration::try_from(span).ok())
+        .filter(|span| !span.is_zero())
+        .ok_or_else(|| "a span of time is written as `90s`, `15m` or `1h 30m`".to_owned())
+}
+
+fn host_port(text: &str) -> Result<HostPort, String> {
+    text.parse()
+        .map_err(|allowed| format!("it has to be {allowed}"))
+}
