@@ -1,1 +1,19 @@
-//! Countersign.
+#![doc = include_str!("../README.md")]
+
+pub mod identity;
+pub mod profile;
+pub mod record;
+pub mod registry;
+pub mod stage;
+
+pub use profile::Profile;
+pub use record::ChannelRecord;
+pub use stage::{Rules, Stage};
+
+/// Draws AWS-LC's first random number, which costs 32 to 85 ms of processor time once per process: do it at start,
+/// beside other work, so that the first handshake does not wait for it.
+pub fn warm_up() {
+    let mut byte = [0; 1];
+    // A failure here shows again, with someone to tell, at the first key.
+    let _ = aws_lc_rs::rand::fill(&mut byte);
+}

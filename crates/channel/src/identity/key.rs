@@ -1,0 +1,528 @@
+//! Keys: ML-DSA and ECDSA, from AWS-LC, each with its PKCS#8, its SubjectPublicKeyInfo and its signature.
+
+use std::fmt;
+use std::str::FromStr;
+
+use aws_lc_rs::digest::{SHA384, digest};
+use aws_lc_rs::encoding::AsDer as _;
+use aws_lc_rs::rand::SystemRandom;
+use aws_lc_rs::signature::{
+    ECDSA_P256_SHA256_ASN1, ECDSA_P256_SHA256_ASN1_SIGNING, ECDSA_P384_SHA384_ASN1,
+    ECDSA_P384_SHA384_ASN1_SIGNING, EcdsaKeyPair, EcdsaSigningAlgorithm, KeyPair as _, ML_DSA_65,
+    ML_DSA_65_SIGNING, ML_DSA_87, ML_DSA_87_SIGNING, PqdsaKeyPair, PqdsaSigningAlgorithm,
+    UnparsedPublicKey, VerificationAlgorithm,
+};
+use serde::{Deserialize, Serialize};
+use x509_cert::der::pem::{self, LineEnding};
+use x509_cert::der::{Decode as _, Encode as _};
+use x509_cert::spki::{ObjectIdentifier, SubjectPublicKeyInfoOwned};
+use zeroize::Zeroizing;
+
+use crate::registry::Scheme;
+
+/// The algorithm of a key, and of the signatures made with it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum KeyAlgorithm {
+    /// ML-DSA-65 (FIPS 204).
+    #[serde(rename = "ML-DSA-65")]
+    MlDsa65,
+    /// ML-DSA-87 (FIPS 204).
+    #[serde(rename = "ML-DSA-87")]
+    MlDsa87,
+    /// ECDSA on P-256 with SHA-256.
+    #[serde(rename = "ECDSA P-256")]
+    EcdsaP256,
+    /// ECDSA on P-384 with SHA-384.
+    #[serde(rename = "ECDSA P-384")]
+    EcdsaP384,
+}
+
+/// A private key. It cannot be copied, printed or serialised but through [`PrivateKey::to_pkcs8_der`] and
+/// [`PrivateKey::to_pkcs8_pem`], and AWS-LC wipes it when it is dropped.
+///
+/// ```compile_fail
+/// # use countersign_channel::identity::{KeyAlgorithm, PrivateKey};
+/// let key = PrivateKey::generate(KeyAlgorithm::MlDsa65).unwrap();
+/// let copy = key.clone();
+/// ```
+pub struct PrivateKey {
+    pair: Pair,
+    public: PublicKey,
+}
+
+/// A public key that was read in full: its algorithm is known and its length is right.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct PublicKey {
+    algorithm: KeyAlgorithm,
+    spki: Vec<u8>,
+    raw: Vec<u8>,
+}
+
+/// The SHA-384 of a SubjectPublicKeyInfo: how tokens and pins name a key. It is written in hexadecimal.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(into = "String", try_from = "String")]
+pub struct SpkiHash([u8; 48]);
+
+/// Why a key cannot be made, read or used.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum KeyError {
+    /// The bytes hold no private key of an algorithm that is known here.
+    #[error("this is no PKCS#8 private key with ML-DSA-65, ML-DSA-87, ECDSA P-256 or ECDSA P-384")]
+    PrivateKey,
+    /// The text is not PEM with the label `PRIVATE KEY`.
+    #[error("this is no PEM text with the label `PRIVATE KEY`")]
+    Pem,
+    /// The bytes hold no public key of an algorithm that is known here.
+    #[error("this is no public key with ML-DSA-65, ML-DSA-87, ECDSA P-256 or ECDSA P-384")]
+    PublicKey,
+    /// The signature does not verify.
+    #[error("the signature does not verify")]
+    Signature,
+    /// AWS-LC failed, as it does when the system gives it no randomness.
+    #[error("the cryptographic library failed")]
+    Library,
+}
+
+/// A text that is not the SHA-384 of a key in hexadecimal.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("`{text}` is no SHA-384 in hexadecimal, which has 96 digits")]
+pub struct InvalidSpkiHash {
+    /// The text that was given.
+    pub text: String,
+}
+
+impl KeyAlgorithm {
+    /// Every algorithm, the strongest first.
+    pub const ALL: [Self; 4] = [
+        Self::MlDsa87,
+        Self::MlDsa65,
+        Self::EcdsaP384,
+        Self::EcdsaP256,
+    ];
+
+    /// Its name in words.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::MlDsa65 => "ML-DSA-65",
+            Self::MlDsa87 => "ML-DSA-87",
+            Self::EcdsaP256 => "ECDSA P-256",
+            Self::EcdsaP384 => "ECDSA P-384",
+        }
+    }
+
+    /// The one TLS signature scheme that such a key signs with.
+    pub const fn scheme(self) -> Scheme {
+        match self {
+            Self::MlDsa65 => Scheme::MLDSA65,
+            Self::MlDsa87 => Scheme::MLDSA87,
+            Self::EcdsaP256 => Scheme::ECDSA_P256,
+            Self::EcdsaP384 => Scheme::ECDSA_P384,
+        }
+    }
+
+    /// Whether a quantum computer could not forge its signatures.
+    pub const fn is_post_quantum(self) -> bool {
+        matches!(self, Self::MlDsa65 | Self::MlDsa87)
+    }
+
+    fn verification(self) -> &'static dyn VerificationAlgorithm {
+        match self {
+            Self::MlDsa65 => &ML_DSA_65,
+            Self::MlDsa87 => &ML_DSA_87,
+            Self::EcdsaP256 => &ECDSA_P256_SHA256_ASN1,
+            Self::EcdsaP384 => &ECDSA_P384_SHA384_ASN1,
+        }
+    }
+
+    fn signing(self) -> Signing {
+        match self {
+            Self::MlDsa65 => Signing::MlDsa(&ML_DSA_65_SIGNING),
+            Self::MlDsa87 => Signing::MlDsa(&ML_DSA_87_SIGNING),
+            Self::EcdsaP256 => Signing::Ecdsa(&ECDSA_P256_SHA256_ASN1_SIGNING),
+            Self::EcdsaP384 => Signing::Ecdsa(&ECDSA_P384_SHA384_ASN1_SIGNING),
+        }
+    }
+
+    /// Length of the key itself, as it stands in the BIT STRING: FIPS 204 table 2; an uncompressed point of SEC 1.
+    const fn public_key_length(self) -> usize {
+        match self {
+            Self::MlDsa65 => 1952,
+            Self::MlDsa87 => 2592,
+            Self::EcdsaP256 => 65,
+            Self::EcdsaP384 => 97,
+        }
+    }
+
+    /// RFC 9881 section 2 for ML-DSA, RFC 5480 section 2.1.1 for the curves.
+    fn of_spki(spki: &SubjectPublicKeyInfoOwned) -> Option<Self> {
+        let parameters = spki.algorithm.parameters.as_ref();
+        match spki.algorithm.oid {
+            ML_DSA_65_OID if parameters.is_none() => Some(Self::MlDsa65),
+            ML_DSA_87_OID if parameters.is_none() => Some(Self::MlDsa87),
+            EC_PUBLIC_KEY_OID => match parameters?.decode_as::<ObjectIdentifier>().ok()? {
+                P256_OID => Some(Self::EcdsaP256),
+                P384_OID => Some(Self::EcdsaP384),
+                _ => None,
+            },
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for KeyAlgorithm {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl PrivateKey {
+    /// Draws a fresh key.
+    ///
+    /// # Errors
+    ///
+    /// AWS-LC failed.
+    pub fn generate(algorithm: KeyAlgorithm) -> Result<Self, KeyError> {
+        let pair = match algorithm.signing() {
+            Signing::MlDsa(signing) => PqdsaKeyPair::generate(signing).map(Pair::MlDsa),
+            Signing::Ecdsa(signing) => EcdsaKeyPair::generate(signing).map(Pair::Ecdsa),
+        };
+        Self::with_pair(pair.map_err(|_| KeyError::Library)?)
+    }
+
+    /// Reads PKCS#8: of an ML-DSA key the seed, the expanded key or both (RFC 9881 section 6).
+    ///
+    /// # Errors
+    ///
+    /// It is no such key, or one of another algorithm.
+    pub fn from_pkcs8_der(der: &[u8]) -> Result<Self, KeyError> {
+        KeyAlgorithm::ALL
+            .into_iter()
+            .find_map(|algorithm| Pair::from_pkcs8(algorithm, der))
+            .ok_or(KeyError::PrivateKey)
+            .and_then(Self::with_pair)
+    }
+
+    /// Reads PKCS#8 in PEM, label `PRIVATE KEY`.
+    ///
+    /// # Errors
+    ///
+    /// It is not PEM, or holds no such key.
+    pub fn from_pkcs8_pem(text: &str) -> Result<Self, KeyError> {
+        let (label, der) = pem::decode_vec(text.as_bytes()).map_err(|_| KeyError::Pem)?;
+        let der = Zeroizing::new(der);
+        if label != PEM_LABEL {
+            return Err(KeyError::Pem);
+        }
+        Self::from_pkcs8_der(&der)
+    }
+
+    /// Writes PKCS#8: of an ML-DSA key that was drawn here, or read from its seed, the seed.
+    ///
+    /// # Errors
+    ///
+    /// AWS-LC failed.
+    pub fn to_pkcs8_der(&self) -> Result<Zeroizing<Vec<u8>>, KeyError> {
+        let document = match &self.pair {
+            Pair::MlDsa(pair) => pair.to_pkcs8v1(),
+            Pair::Ecdsa(pair) => pair.to_pkcs8v1(),
+        };
+        let document = document.map_err(|_| KeyError::Library)?;
+        Ok(Zeroizing::new(document.as_ref().to_vec()))
+    }
+
+    /// Writes PKCS#8 in PEM.
+    ///
+    /// # Errors
+    ///
+    /// AWS-LC failed.
+    pub fn to_pkcs8_pem(&self) -> Result<Zeroizing<String>, KeyError> {
+        let der = self.to_pkcs8_der()?;
+        pem::encode_string(PEM_LABEL, LineEnding::LF, &der)
+            .map(Zeroizing::new)
+            .map_err(|_| KeyError::Library)
+    }
+
+    /// Its algorithm.
+    pub const fn algorithm(&self) -> KeyAlgorithm {
+        self.public.algorithm
+    }
+
+    /// The public key that belongs to it.
+    pub const fn public_key(&self) -> &PublicKey {
+        &self.public
+    }
+
+    /// Signs a message: ML-DSA with an empty context, ECDSA in ASN.1 form.
+    ///
+    /// # Errors
+    ///
+    /// AWS-LC failed.
+    pub fn sign(&self, message: &[u8]) -> Result<Vec<u8>, KeyError> {
+        match &self.pair {
+            Pair::MlDsa(pair) => {
+                let mut signature = vec![0; pair.algorithm().signature_len()];
+                pair.sign(message, &mut signature)
+                    .map_err(|_| KeyError::Library)?;
+                Ok(signature)
+            }
+            Pair::Ecdsa(pair) => pair
+                .sign(&SystemRandom::new(), message)
+                .map(|signature| signature.as_ref().to_vec())
+                .map_err(|_| KeyError::Library),
+        }
+    }
+
+    fn with_pair(pair: Pair) -> Result<Self, KeyError> {
+        let spki = match &pair {
+            Pair::MlDsa(pair) => pair.public_key().as_der(),
+            Pair::Ecdsa(pair) => pair.public_key().as_der(),
+        };
+        let spki = spki.map_err(|_| KeyError::Library)?;
+        let public = PublicKey::from_spki_der(spki.as_ref())?;
+        Ok(Self { pair, public })
+    }
+}
+
+impl fmt::Debug for PrivateKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("PrivateKey")
+    }
+}
+
+impl PublicKey {
+    /// Reads a SubjectPublicKeyInfo.
+    ///
+    /// # Errors
+    ///
+    /// It is not one, its algorithm is another one, or its key has the wrong length.
+    pub fn from_spki_der(der: &[u8]) -> Result<Self, KeyError> {
+        let spki = SubjectPublicKeyInfoOwned::from_der(der).map_err(|_| KeyError::PublicKey)?;
+        Self::from_spki(&spki)
+    }
+
+    /// Its algorithm.
+    pub const fn algorithm(&self) -> KeyAlgorithm {
+        self.algorithm
+    }
+
+    /// Its SubjectPublicKeyInfo in DER.
+    pub fn spki_der(&self) -> &[u8] {
+        &self.spki
+    }
+
+    /// The SHA-384 of its SubjectPublicKeyInfo.
+    pub fn hash(&self) -> SpkiHash {
+        SpkiHash::of(&self.spki)
+    }
+
+    /// Checks a signature that [`PrivateKey::sign`] made.
+    ///
+    /// # Errors
+    ///
+    /// It does not verify.
+    pub fn verify(&self, message: &[u8], signature: &[u8]) -> Result<(), KeyError> {
+        UnparsedPublicKey::new(self.algorithm.verification(), &self.raw)
+            .verify(message, signature)
+            .map_err(|_| KeyError::Signature)
+    }
+
+    pub(crate) fn from_spki(spki: &SubjectPublicKeyInfoOwned) -> Result<Self, KeyError> {
+        let algorithm = KeyAlgorithm::of_spki(spki).ok_or(KeyError::PublicKey)?;
+        let raw = spki
+            .subject_public_key
+            .as_bytes()
+            .ok_or(KeyError::PublicKey)?
+            .to_vec();
+        if raw.len() != algorithm.public_key_length() {
+            return Err(KeyError::PublicKey);
+        }
+        let spki = spki.to_der().map_err(|_| KeyError::PublicKey)?;
+        Ok(Self {
+            algorithm,
+            spki,
+            raw,
+        })
+    }
+
+    pub(crate) fn raw(&self) -> &[u8] {
+        &self.raw
+    }
+}
+
+impl fmt::Debug for PublicKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.algorithm, self.hash())
+    }
+}
+
+impl SpkiHash {
+    /// Hashes a SubjectPublicKeyInfo in DER.
+    pub fn of(spki_der: &[u8]) -> Self {
+        let mut hash = [0; 48];
+        hash.copy_from_slice(digest(&SHA384, spki_der).as_ref());
+        Self(hash)
+    }
+
+    /// Its bytes.
+    pub const fn as_bytes(&self) -> &[u8; 48] {
+        &self.0
+    }
+}
+
+impl From<[u8; 48]> for SpkiHash {
+    fn from(hash: [u8; 48]) -> Self {
+        Self(hash)
+    }
+}
+
+impl fmt::Display for SpkiHash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl fmt::Debug for SpkiHash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl FromStr for SpkiHash {
+    type Err = InvalidSpkiHash;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let invalid = || InvalidSpkiHash {
+            text: text.to_owned(),
+        };
+        let digits: Option<Vec<u8>> = text
+            .chars()
+            .map(|digit| {
+                digit
+                    .to_digit(16)
+                    .and_then(|digit| u8::try_from(digit).ok())
+            })
+            .collect();
+        let bytes: Vec<u8> = digits
+            .filter(|digits| digits.len() == 96)
+            .ok_or_else(invalid)?
+            .chunks_exact(2)
+            .map(|pair| pair.iter().fold(0, |byte, digit| byte << 4 | digit))
+            .collect();
+        bytes.try_into().map(Self).map_err(|_| invalid())
+    }
+}
+
+impl TryFrom<String> for SpkiHash {
+    type Error = InvalidSpkiHash;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        text.parse()
+    }
+}
+
+impl From<SpkiHash> for String {
+    fn from(hash: SpkiHash) -> Self {
+        hash.to_string()
+    }
+}
+
+enum Pair {
+    MlDsa(PqdsaKeyPair),
+    Ecdsa(EcdsaKeyPair),
+}
+
+impl Pair {
+    fn from_pkcs8(algorithm: KeyAlgorithm, der: &[u8]) -> Option<Self> {
+        match algorithm.signing() {
+            Signing::MlDsa(signing) => PqdsaKeyPair::from_pkcs8(signing, der).ok().map(Self::MlDsa),
+            Signing::Ecdsa(signing) => EcdsaKeyPair::from_pkcs8(signing, der).ok().map(Self::Ecdsa),
+        }
+    }
+}
+
+enum Signing {
+    MlDsa(&'static PqdsaSigningAlgorithm),
+    Ecdsa(&'static EcdsaSigningAlgorithm),
+}
+
+const PEM_LABEL: &str = "PRIVATE KEY";
+const ML_DSA_65_OID: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.16.840.1.101.3.4.3.18");
+const ML_DSA_87_OID: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.16.840.1.101.3.4.3.19");
+const EC_PUBLIC_KEY_OID: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.2.1");
+const P256_OID: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.3.1.7");
+const P384_OID: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.132.0.34");
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(algorithm: KeyAlgorithm) {
+        let key = PrivateKey::generate(algorithm).unwrap();
+        let again = PrivateKey::from_pkcs8_pem(&key.to_pkcs8_pem().unwrap()).unwrap();
+        assert_eq!(again.public_key(), key.public_key());
+        assert_eq!(again.algorithm(), algorithm);
+        let signature = again.sign(b"message").unwrap();
+        assert_eq!(key.public_key().verify(b"message", &signature), Ok(()));
+        assert_eq!(
+            key.public_key().verify(b"massage", &signature),
+            Err(KeyError::Signature)
+        );
+    }
+
+    #[test]
+    fn each_algorithm_signs_and_survives_pem() {
+        KeyAlgorithm::ALL.into_iter().for_each(check);
+    }
+
+    #[test]
+    fn an_ml_dsa_key_is_written_as_its_seed() {
+        for algorithm in [KeyAlgorithm::MlDsa65, KeyAlgorithm::MlDsa87] {
+            let der = PrivateKey::generate(algorithm)
+                .unwrap()
+                .to_pkcs8_der()
+                .unwrap();
+            // RFC 9881 section 6: version, algorithm and [0] IMPLICIT OCTET STRING (SIZE (32)).
+            assert_eq!(der.len(), 54, "{algorithm}");
+            assert_eq!(der[20..22], [0x80, 32]);
+        }
+    }
+
+    #[test]
+    fn a_key_prints_nothing_of_itself() {
+        let key = PrivateKey::generate(KeyAlgorithm::EcdsaP256).unwrap();
+        assert_eq!(format!("{key:?}"), "PrivateKey");
+    }
+
+    #[test]
+    fn a_truncated_key_is_refused() {
+        let der = PrivateKey::generate(KeyAlgorithm::MlDsa65)
+            .unwrap()
+            .to_pkcs8_der()
+            .unwrap();
+        for length in 0..der.len() {
+            assert_eq!(
+                PrivateKey::from_pkcs8_der(&der[..length]).unwrap_err(),
+                KeyError::PrivateKey
+            );
+        }
+    }
+
+    #[test]
+    fn a_public_key_of_another_length_or_with_trailing_bytes_is_refused() {
+        let key = PrivateKey::generate(KeyAlgorithm::MlDsa65).unwrap();
+        let mut spki = key.public_key().spki_der().to_vec();
+        spki.push(0);
+        assert_eq!(PublicKey::from_spki_der(&spki), Err(KeyError::PublicKey));
+        spki.truncate(100);
+        assert_eq!(PublicKey::from_spki_der(&spki), Err(KeyError::PublicKey));
+    }
+
+    #[test]
+    fn a_hash_reads_back_from_its_hexadecimal() {
+        let hash = SpkiHash::of(b"key");
+        assert_eq!(hash.to_string().parse(), Ok(hash));
+        assert!("00".parse::<SpkiHash>().is_err());
+        assert!("zz".repeat(48).parse::<SpkiHash>().is_err());
+    }
+}
