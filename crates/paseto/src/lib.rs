@@ -1,1 +1,28 @@
-//! Countersign.
+#![doc = include_str!("../README.md")]
+
+mod claims;
+mod encoding;
+mod error;
+mod key;
+pub mod paserk;
+mod random;
+mod ring;
+mod rules;
+mod token;
+mod v3;
+mod v4;
+mod version;
+
+pub use claims::{Claims, Registered, Verified};
+pub use error::{ClaimError, InvalidKey, MintError, PaserkError, TokenError};
+pub use key::{Key, Pairs};
+pub use paserk::KeyId;
+pub use random::{Random, RandomnessUnavailable, SystemRandom};
+pub use ring::{AnyKey, KeyRing, KeySet, Window};
+pub use rules::Rules;
+pub use token::{Envelope, MAX_TOKEN_LEN, UntrustedToken, VerifiedPayload, mint_payload};
+pub use v3::V3;
+pub use v4::V4;
+pub use version::{
+    Asserts, Generates, Holds, Kind, Local, Mints, Opens, Public, Purpose, Secret, Version,
+};

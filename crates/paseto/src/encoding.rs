@@ -1,0 +1,86 @@
+//! Strict base64url (RFC 4648 section 5, no padding, canonical) and pre-authentication encoding.
+
+use base64_simd::URL_SAFE_NO_PAD;
+use base64ct::{Base64UrlUnpadded, Encoding as _};
+use zeroize::Zeroizing;
+
+/// Appends the base64url form of what is not secret.
+pub(crate) fn append(text: &mut String, bytes: &[u8]) {
+    URL_SAFE_NO_PAD.encode_append(bytes, text);
+}
+
+/// Decodes what is not secret; `None` when `text` is not the one canonical form of some bytes.
+pub(crate) fn decode(text: &str) -> Option<Vec<u8>> {
+    URL_SAFE_NO_PAD.decode_to_vec(text).ok()
+}
+
+/// Encodes a secret in constant time.
+pub(crate) fn encode_secret(bytes: &[u8]) -> Zeroizing<String> {
+    Zeroizing::new(Base64UrlUnpadded::encode_string(bytes))
+}
+
+/// Decodes a secret in constant time; `None` as for [`decode`].
+pub(crate) fn decode_secret(text: &str) -> Option<Zeroizing<Vec<u8>>> {
+    Base64UrlUnpadded::decode_vec(text).ok().map(Zeroizing::new)
+}
+
+/// Feeds `sink` the pre-authentication encoding of `pieces` (PASETO Common, "PAE Definition").
+pub(crate) fn pae(pieces: &[&[u8]], mut sink: impl FnMut(&[u8])) {
+    sink(&le64(pieces.len()));
+    for piece in pieces {
+        sink(&le64(piece.len()));
+        sink(piece);
+    }
+}
+
+/// The pre-authentication encoding of `pieces` as one buffer, for signatures.
+pub(crate) fn pae_vec(pieces: &[&[u8]]) -> Vec<u8> {
+    let payload: usize = pieces.iter().map(|piece| piece.len()).sum();
+    let mut encoded = Vec::with_capacity(payload + 8 * (pieces.len() + 1));
+    pae(pieces, |bytes| encoded.extend_from_slice(bytes));
+    encoded
+}
+
+/// LE64: the length as 64 bits, little-endian, its most significant bit clear.
+fn le64(length: usize) -> [u8; 8] {
+    let length = u64::try_from(length).expect("a length in memory fits 64 bits");
+    (length & (u64::MAX >> 1)).to_le_bytes()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(pieces: &[&[u8]], expected: &[u8]) {
+        assert_eq!(pae_vec(pieces), expected);
+    }
+
+    // The examples of PASETO Common, "PAE Definition".
+    #[test]
+    fn nothing_is_a_zero_count() {
+        check(&[], b"\0\0\0\0\0\0\0\0");
+    }
+
+    #[test]
+    fn an_empty_piece_has_a_length() {
+        check(&[b""], b"\x01\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0");
+    }
+
+    #[test]
+    fn a_piece_follows_its_length() {
+        check(&[b"test"], b"\x01\0\0\0\0\0\0\0\x04\0\0\0\0\0\0\0test");
+    }
+
+    #[test]
+    fn both_codecs_refuse_what_is_not_canonical() {
+        for text in ["AA==", "AB", "A", "AA\n", "+/8", "AAA ", "é"] {
+            assert_eq!(decode(text), None, "{text}");
+            assert!(decode_secret(text).is_none(), "{text}");
+        }
+        assert_eq!(decode("_-8"), Some(vec![0xff, 0xef]));
+        assert_eq!(
+            decode_secret("_-8").map(|bytes| bytes.to_vec()),
+            Some(vec![0xff, 0xef])
+        );
+    }
+}

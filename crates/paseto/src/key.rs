@@ -1,0 +1,106 @@
+//! Keys that know their version and kind.
+
+use std::fmt;
+
+use zeroize::Zeroizing;
+
+use crate::error::InvalidKey;
+use crate::random::{Random, RandomnessUnavailable};
+use crate::version::{Generates, Holds, Kind, Local, Public, Secret};
+
+/// A key of version `V` and kind `K`, such as `Key<V4, Local>`.
+///
+/// It is checked when it is made and wiped when it is dropped. It cannot be cloned, and `Debug` shows its type alone.
+/// Text goes through [PASERK](crate::paserk): [`Key::from_paserk`] and [`Key::to_paserk`].
+///
+/// ```
+/// use countersign_paseto::{Key, Local, SystemRandom, V4};
+///
+/// let key = Key::<V4, Local>::generate(&SystemRandom)?;
+/// assert_eq!(format!("{key:?}"), "Key(k4.local)");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// A key of one kind is not one of another. A local key verifies no signature:
+///
+/// ```compile_fail,E0308
+/// use countersign_paseto::{Key, Local, Public, TokenError, UntrustedToken, V4};
+///
+/// fn open(token: UntrustedToken<V4, Public>, key: &Key<V4, Local>) -> Result<(), TokenError> {
+///     token.open(key).map(drop)
+/// }
+/// ```
+pub struct Key<V: Holds<K>, K: Kind> {
+    pub(crate) material: V::Material,
+}
+
+impl<V: Holds<K>, K: Kind> Key<V, K> {
+    /// The key whose serialised bytes these are, as in PASERK's plain types.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidKey`] when the length is wrong or the bytes are no safe key.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, InvalidKey> {
+        V::parse(bytes).map(|material| Self { material })
+    }
+
+    /// The key's bytes: the secret itself unless the kind is [`Public`].
+    pub fn expose_secret(&self) -> Zeroizing<Vec<u8>> {
+        V::serialize(&self.material)
+    }
+}
+
+impl<V: Generates<K>, K: Kind> Key<V, K> {
+    /// A fresh key.
+    ///
+    /// # Errors
+    ///
+    /// [`RandomnessUnavailable`] when `random` fails.
+    pub fn generate(random: &dyn Random) -> Result<Self, RandomnessUnavailable> {
+        V::generate(random).map(|material| Self { material })
+    }
+}
+
+impl<V: Holds<Public>> Key<V, Public> {
+    /// The key's bytes, which are no secret.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        V::serialize(&self.material).to_vec()
+    }
+}
+
+impl<V: Pairs> Key<V, Secret> {
+    /// The key that verifies what this one signs.
+    pub fn public(&self) -> Key<V, Public> {
+        Key {
+            material: V::public(&self.material),
+        }
+    }
+}
+
+impl<V: Holds<K>, K: Kind> fmt::Debug for Key<V, K> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "Key({}.{})", V::PASERK, K::PLAIN)
+    }
+}
+
+/// A version whose secret keys have a public half.
+pub trait Pairs: Holds<Secret> + Holds<Public> {
+    #[doc(hidden)]
+    fn public(secret: &<Self as Holds<Secret>>::Material) -> <Self as Holds<Public>>::Material;
+}
+
+/// Thirty-two bytes of symmetric key, as all versions have.
+pub(crate) fn symmetric(bytes: &[u8]) -> Result<Zeroizing<[u8; 32]>, InvalidKey> {
+    let bytes = <&[u8; 32]>::try_from(bytes).map_err(|_| InvalidKey::Length {
+        expected: 32,
+        found: bytes.len(),
+    })?;
+    Ok(Zeroizing::new(*bytes))
+}
+
+const _: () = {
+    const fn sendable<T: Send + Sync>() {}
+    sendable::<Key<crate::V4, Local>>();
+    sendable::<Key<crate::V4, Secret>>();
+    sendable::<Key<crate::V3, Local>>();
+};

@@ -1,0 +1,70 @@
+//! PASERK: keys as text.
+//!
+//! [`Key::to_paserk`] and [`Key::from_paserk`] are the plain types, `k4.local.…`, `k4.public.…` and `k4.secret.…`;
+//! [`Key::id`] is the key's id.
+//!
+//! ```
+//! use countersign_paseto::{Key, Public, Secret, SystemRandom, V4};
+//!
+//! let secret = Key::<V4, Secret>::generate(&SystemRandom)?;
+//! let text = secret.public().to_paserk();
+//! let public = Key::<V4, Public>::from_paserk(&text)?;
+//! assert_eq!(public.id(), secret.public().id());
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+use zeroize::Zeroizing;
+
+mod id;
+
+pub(crate) use id::HASH_LEN;
+pub use id::{Identifies, KeyId};
+
+use crate::encoding;
+use crate::error::PaserkError;
+use crate::key::Key;
+use crate::version::{Holds, Kind};
+
+impl<V: Holds<K>, K: Kind> Key<V, K> {
+    /// The key as text: the secret itself unless the kind is [`Public`](crate::Public).
+    pub fn to_paserk(&self) -> Zeroizing<String> {
+        let data = encoding::encode_secret(&self.expose_secret());
+        let mut text = Zeroizing::new(String::with_capacity(16 + data.len()));
+        text.push_str(&plain_header::<V, K>());
+        text.push_str(&data);
+        text
+    }
+
+    /// The key that `text` holds.
+    ///
+    /// # Errors
+    ///
+    /// [`PaserkError`].
+    pub fn from_paserk(text: &str) -> Result<Self, PaserkError> {
+        let data = decode(text, &plain_header::<V, K>())?;
+        Ok(Self::from_bytes(&data)?)
+    }
+}
+
+fn plain_header<V: Holds<K>, K: Kind>() -> String {
+    format!("{}.{}.", V::PASERK, K::PLAIN)
+}
+
+/// The bytes after `header`, decoded in constant time.
+fn decode(text: &str, header: &str) -> Result<Zeroizing<Vec<u8>>, PaserkError> {
+    if text.len() > MAX_PASERK_LEN {
+        return Err(PaserkError::TooLong {
+            found: text.len(),
+            limit: MAX_PASERK_LEN,
+        });
+    }
+    let data = text
+        .strip_prefix(header)
+        .ok_or_else(|| PaserkError::WrongHeader {
+            expected: header.to_owned(),
+        })?;
+    encoding::decode_secret(data).ok_or(PaserkError::Malformed)
+}
+
+/// The longest serialised key that is read: the largest, a wrapped RSA key, has some 1,700 bytes.
+pub const MAX_PASERK_LEN: usize = 4096;

@@ -1,0 +1,41 @@
+//! Randomness as an argument: the crate never reaches for a generator of its own.
+
+use aws_lc_rs::rand::{SecureRandom, SystemRandom as Generator};
+
+/// A source of secret, unpredictable bytes.
+///
+/// Implement it for a generator of your own, or for fixed bytes in a test of test vectors.
+pub trait Random {
+    /// Fills `bytes`, all of it or none.
+    ///
+    /// # Errors
+    ///
+    /// When the source cannot give that many bytes.
+    fn fill(&self, bytes: &mut [u8]) -> Result<(), RandomnessUnavailable>;
+}
+
+/// AWS-LC's generator, seeded by the operating system.
+///
+/// Its first use in a process costs some tens of milliseconds.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct SystemRandom;
+
+impl Random for SystemRandom {
+    fn fill(&self, bytes: &mut [u8]) -> Result<(), RandomnessUnavailable> {
+        Generator::new()
+            .fill(bytes)
+            .map_err(|_| RandomnessUnavailable)
+    }
+}
+
+/// The source of randomness failed; nothing was minted or wrapped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the source of randomness failed")]
+pub struct RandomnessUnavailable;
+
+/// `N` fresh bytes.
+pub(crate) fn bytes<const N: usize>(random: &dyn Random) -> Result<[u8; N], RandomnessUnavailable> {
+    let mut bytes = [0; N];
+    random.fill(&mut bytes)?;
+    Ok(bytes)
+}

@@ -1,0 +1,305 @@
+//! Tokens: text to proof, and claims to text.
+
+use std::marker::PhantomData;
+use std::ops::Range;
+
+use jiff::Timestamp;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::claims::{self, Claims, Verified};
+use crate::encoding;
+use crate::error::{MintError, TokenError};
+use crate::key::Key;
+use crate::paserk::KeyId;
+use crate::random::Random;
+use crate::rules::Rules;
+use crate::version::{Asserts, Context, Holds, Kind, Mints, Opens, Purpose, Version};
+
+/// The longest token that [`UntrustedToken::parse`] reads, in bytes: eight times what HTTP servers take as a header.
+pub const MAX_TOKEN_LEN: usize = 64 * 1024;
+
+/// A token that has been read and not verified: it shows its header and the key id in its footer, nothing else.
+///
+/// ```
+/// use countersign_paseto::{Claims, Key, Local, Rules, SystemRandom, UntrustedToken, V4};
+/// use jiff::{SignedDuration, Timestamp};
+///
+/// let key = Key::<V4, Local>::generate(&SystemRandom)?;
+/// let now = Timestamp::now();
+/// let text = Claims::new(()).subject("alice").expires_at(now + SignedDuration::from_mins(10)).mint(&key, &SystemRandom)?;
+///
+/// let verified = UntrustedToken::parse(&text)?.verify::<()>(&key, &Rules::new(), now)?;
+/// assert_eq!(verified.subject(), Some("alice"));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// There are no claims to read before verification:
+///
+/// ```compile_fail,E0599
+/// use countersign_paseto::{Local, UntrustedToken, V4};
+///
+/// let token = UntrustedToken::<V4, Local>::parse("v4.local.AAAA").unwrap();
+/// let subject = token.subject();
+/// ```
+///
+/// A key of another version does not compile:
+///
+/// ```compile_fail,E0308
+/// use countersign_paseto::{Key, Local, TokenError, UntrustedToken, V3, V4};
+///
+/// fn open(token: UntrustedToken<V4, Local>, key: &Key<V3, Local>) -> Result<(), TokenError> {
+///     token.open(key).map(drop)
+/// }
+/// ```
+pub struct UntrustedToken<V, P> {
+    body: Vec<u8>,
+    footer: Vec<u8>,
+    assertion: Vec<u8>,
+    header: PhantomData<fn() -> (V, P)>,
+}
+
+impl<V: Version, P: Purpose> UntrustedToken<V, P> {
+    /// Reads a token of at most [`MAX_TOKEN_LEN`] bytes (PASETO Common, "Message Format").
+    ///
+    /// # Errors
+    ///
+    /// [`TokenError::TooLong`], [`TokenError::WrongHeader`] or [`TokenError::Malformed`]: padding, bits that are not
+    /// canonical and an empty footer part are refused, so that a token has one text.
+    pub fn parse(text: &str) -> Result<Self, TokenError> {
+        Self::parse_up_to(text, MAX_TOKEN_LEN)
+    }
+
+    /// Reads a token of at most `limit` bytes.
+    ///
+    /// # Errors
+    ///
+    /// As [`UntrustedToken::parse`].
+    pub fn parse_up_to(text: &str, limit: usize) -> Result<Self, TokenError> {
+        let parts = Parts::split(text, limit)?;
+        if parts.version != V::TOKEN || parts.purpose != P::NAME {
+            return Err(TokenError::WrongHeader {
+                expected: format!("{}.{}.", V::TOKEN, P::NAME),
+            });
+        }
+        Ok(Self {
+            body: encoding::decode(parts.payload).ok_or(TokenError::Malformed(
+                "the payload is not canonical base64url",
+            ))?,
+            footer: parts.footer()?,
+            assertion: Vec::new(),
+            header: PhantomData,
+        })
+    }
+
+    /// The header, such as `v4.local.`.
+    pub fn header(&self) -> String {
+        format!("{}.{}.", V::TOKEN, P::NAME)
+    }
+
+    /// The key id that the footer names, if it names one. Nobody has vouched for it: it may choose a key, and nothing else.
+    pub fn unverified_key_id(&self) -> Option<KeyId> {
+        KeyId::in_footer(&self.footer)?.parse().ok()
+    }
+}
+
+impl<V: Asserts, P: Purpose> UntrustedToken<V, P> {
+    /// Names the implicit assertion that the minter used: data that the token authenticates and does not carry.
+    #[must_use]
+    pub fn asserting(mut self, assertion: impl Into<Vec<u8>>) -> Self {
+        self.assertion = assertion.into();
+        self
+    }
+}
+
+impl<V: Opens<P>, P: Purpose + Kind> UntrustedToken<V, P> {
+    /// Authenticates the token under `key` and checks its claims by `rules` at the time `now`.
+    ///
+    /// # Errors
+    ///
+    /// [`TokenError::NotAuthentic`], [`TokenError::WrongFooter`], [`TokenError::Unreadable`] or [`TokenError::Claim`].
+    pub fn verify<C: DeserializeOwned>(
+        self,
+        key: &Key<V, P>,
+        rules: &Rules,
+        now: Timestamp,
+    ) -> Result<Verified<C>, TokenError> {
+        let opened = self.open(key)?;
+        rules.check_footer(opened.footer())?;
+        let parsed = claims::parse(opened.payload())?;
+        rules.check(&parsed.registered, now)?;
+        Ok(Verified {
+            claims: parsed.private,
+            registered: parsed.registered,
+            footer: opened.footer,
+            key_id: None,
+        })
+    }
+
+    /// Authenticates the token under `key` and gives its payload as bytes, with no rule about claims: `exp` is not looked at.
+    ///
+    /// # Errors
+    ///
+    /// [`TokenError::NotAuthentic`].
+    pub fn open(mut self, key: &Key<V, P>) -> Result<VerifiedPayload, TokenError> {
+        let context = Context {
+            footer: &self.footer,
+            assertion: &self.assertion,
+        };
+        let payload = V::open(&key.material, &mut self.body, context)?;
+        Ok(VerifiedPayload {
+            body: self.body,
+            payload,
+            footer: self.footer,
+        })
+    }
+}
+
+/// An authentic token's payload as bytes. No rule about claims has been applied to it.
+pub struct VerifiedPayload {
+    body: Vec<u8>,
+    payload: Range<usize>,
+    footer: Vec<u8>,
+}
+
+impl VerifiedPayload {
+    /// The payload.
+    pub fn payload(&self) -> &[u8] {
+        self.body.get(self.payload.clone()).unwrap_or_default()
+    }
+
+    /// The footer.
+    pub fn footer(&self) -> &[u8] {
+        &self.footer
+    }
+}
+
+/// What a token is minted with beside its payload: a footer, an implicit assertion.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Envelope<'a> {
+    /// Authentic, readable by anyone, carried by the token. Empty means none.
+    pub footer: &'a [u8],
+    /// Authentic and not carried by the token. Empty means none.
+    pub assertion: &'a [u8],
+}
+
+impl<C: Serialize> Claims<C> {
+    /// Mints a token without footer or assertion.
+    ///
+    /// # Errors
+    ///
+    /// [`MintError`].
+    pub fn mint<V: Mints<K>, K: Kind>(
+        &self,
+        key: &Key<V, K>,
+        random: &dyn Random,
+    ) -> Result<String, MintError> {
+        mint(key, &self.to_json()?, Envelope::default(), random)
+    }
+
+    /// Mints a token with a footer and an implicit assertion.
+    ///
+    /// # Errors
+    ///
+    /// [`MintError`].
+    pub fn mint_in<V: Mints<K> + Asserts, K: Kind>(
+        &self,
+        key: &Key<V, K>,
+        envelope: Envelope<'_>,
+        random: &dyn Random,
+    ) -> Result<String, MintError> {
+        mint(key, &self.to_json()?, envelope, random)
+    }
+}
+
+/// Mints a token around `payload` as it is: bytes of your own, with no rule about claims.
+///
+/// # Errors
+///
+/// [`MintError::Randomness`].
+pub fn mint_payload<V: Mints<K> + Asserts, K: Kind>(
+    key: &Key<V, K>,
+    payload: &[u8],
+    envelope: Envelope<'_>,
+    random: &dyn Random,
+) -> Result<String, MintError> {
+    mint(key, payload, envelope, random)
+}
+
+pub(crate) fn mint<V: Mints<K>, K: Kind>(
+    key: &Key<V, K>,
+    payload: &[u8],
+    envelope: Envelope<'_>,
+    random: &dyn Random,
+) -> Result<String, MintError> {
+    let context = Context {
+        footer: envelope.footer,
+        assertion: envelope.assertion,
+    };
+    let body = V::seal(&key.material, payload, context, random)?;
+    Ok(write::<V, V::Purpose>(&body, envelope.footer))
+}
+
+fn write<V: Version, P: Purpose>(body: &[u8], footer: &[u8]) -> String {
+    let mut text = String::with_capacity(16 + (body.len() + footer.len()).div_ceil(3) * 4);
+    text.push_str(V::TOKEN);
+    text.push('.');
+    text.push_str(P::NAME);
+    text.push('.');
+    encoding::append(&mut text, body);
+    if !footer.is_empty() {
+        text.push('.');
+        encoding::append(&mut text, footer);
+    }
+    text
+}
+
+/// A token's text, cut at its dots.
+pub(crate) struct Parts<'t> {
+    pub(crate) version: &'t str,
+    pub(crate) purpose: &'t str,
+    payload: &'t str,
+    footer: Option<&'t str>,
+}
+
+impl<'t> Parts<'t> {
+    pub(crate) fn split(text: &'t str, limit: usize) -> Result<Self, TokenError> {
+        if text.len() > limit {
+            return Err(TokenError::TooLong {
+                found: text.len(),
+                limit,
+            });
+        }
+        let mut parts = text.split('.');
+        let (Some(version), Some(purpose), Some(payload), footer, None) = (
+            parts.next(),
+            parts.next(),
+            parts.next(),
+            parts.next(),
+            parts.next(),
+        ) else {
+            return Err(TokenError::Malformed("it has not three or four parts"));
+        };
+        if footer == Some("") {
+            return Err(TokenError::Malformed("its footer part is empty"));
+        }
+        Ok(Self {
+            version,
+            purpose,
+            payload,
+            footer,
+        })
+    }
+
+    pub(crate) fn footer(&self) -> Result<Vec<u8>, TokenError> {
+        let footer = self.footer.unwrap_or_default();
+        encoding::decode(footer).ok_or(TokenError::Malformed(
+            "the footer is not canonical base64url",
+        ))
+    }
+}
+
+const _: () = {
+    const fn usable<V: Holds<P>, P: Kind>() {}
+    usable::<crate::V4, crate::Local>();
+};

@@ -1,0 +1,166 @@
+//! Version 3 (PASETO "Version 3"): AES-256-CTR with HMAC-SHA-384.
+
+use std::ops::Range;
+
+use aws_lc_rs::cipher::{AES_256, EncryptingKey, EncryptionContext, UnboundCipherKey};
+use aws_lc_rs::iv::FixedLength;
+use aws_lc_rs::{digest, hmac};
+use subtle::ConstantTimeEq;
+use zeroize::Zeroizing;
+
+use crate::encoding::pae;
+use crate::error::{InvalidKey, TokenError};
+use crate::key::symmetric;
+use crate::paserk::{HASH_LEN, Identifies};
+use crate::random::{self, Random, RandomnessUnavailable};
+use crate::version::{Asserts, Context, Generates, Holds, Local, Mints, Opens, Version};
+
+/// Version 3, of NIST's algorithms: AES-256-CTR and HMAC-SHA-384.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum V3 {}
+
+impl Version for V3 {
+    const TOKEN: &'static str = "v3";
+    const PASERK: &'static str = "k3";
+}
+
+impl Asserts for V3 {}
+
+impl Identifies for V3 {
+    fn hash_id(pieces: &[&[u8]]) -> [u8; HASH_LEN] {
+        let mut hash = digest::Context::new(&digest::SHA384);
+        for piece in pieces {
+            hash.update(piece);
+        }
+        *hash
+            .finish()
+            .as_ref()
+            .first_chunk()
+            .expect("SHA-384 has 48 bytes")
+    }
+}
+
+/// The key, and what HKDF extracts from it once for all tokens.
+#[expect(unnameable_types, reason = "key material is seen through `Key` alone")]
+pub struct LocalKey {
+    key: Zeroizing<[u8; 32]>,
+    /// HKDF-Extract without salt, keyed for HKDF-Expand (RFC 5869 section 2).
+    extracted: hmac::Key,
+}
+
+impl LocalKey {
+    fn new(key: Zeroizing<[u8; 32]>) -> Self {
+        let salt = hmac::Key::new(hmac::HMAC_SHA384, &[]);
+        let extracted = hmac::Key::new(hmac::HMAC_SHA384, hmac::sign(&salt, &*key).as_ref());
+        Self { key, extracted }
+    }
+
+    /// HKDF-Expand to 48 bytes: one block of HMAC-SHA-384.
+    fn expand(&self, label: &[u8], nonce: &[u8]) -> hmac::Tag {
+        let mut block = hmac::Context::with_key(&self.extracted);
+        block.update(label);
+        block.update(nonce);
+        block.update(&[1]);
+        block.sign()
+    }
+}
+
+impl Holds<Local> for V3 {
+    type Material = LocalKey;
+
+    fn parse(bytes: &[u8]) -> Result<Self::Material, InvalidKey> {
+        symmetric(bytes).map(LocalKey::new)
+    }
+
+    fn serialize(material: &Self::Material) -> Zeroizing<Vec<u8>> {
+        Zeroizing::new(material.key.to_vec())
+    }
+}
+
+impl Generates<Local> for V3 {
+    fn generate(random: &dyn Random) -> Result<Self::Material, RandomnessUnavailable> {
+        random::bytes(random).map(Zeroizing::new).map(LocalKey::new)
+    }
+}
+
+impl Mints<Local> for V3 {
+    type Purpose = Local;
+
+    /// Section "Encrypt".
+    fn seal(
+        key: &Self::Material,
+        payload: &[u8],
+        context: Context<'_>,
+        random: &dyn Random,
+    ) -> Result<Vec<u8>, RandomnessUnavailable> {
+        let nonce = random::bytes::<32>(random)?;
+        let mut body = Vec::with_capacity(nonce.len() + payload.len() + TAG_LEN);
+        body.extend_from_slice(&nonce);
+        body.extend_from_slice(payload);
+        let ciphertext = body.split_at_mut(nonce.len()).1;
+        apply_keystream(key, &nonce, ciphertext);
+        let tag = tag(key, &nonce, ciphertext, context);
+        body.extend_from_slice(tag.as_ref());
+        Ok(body)
+    }
+}
+
+impl Opens<Local> for V3 {
+    /// Section "Decrypt".
+    fn open(
+        key: &Self::Material,
+        body: &mut [u8],
+        context: Context<'_>,
+    ) -> Result<Range<usize>, TokenError> {
+        let end = body
+            .len()
+            .checked_sub(TAG_LEN)
+            .ok_or(TokenError::NotAuthentic)?;
+        let (nonce, rest) = body
+            .split_first_chunk_mut::<32>()
+            .ok_or(TokenError::NotAuthentic)?;
+        let (ciphertext, found) = rest
+            .split_last_chunk_mut::<TAG_LEN>()
+            .ok_or(TokenError::NotAuthentic)?;
+        if !bool::from(tag(key, nonce, ciphertext, context).as_ref().ct_eq(found)) {
+            return Err(TokenError::NotAuthentic);
+        }
+        apply_keystream(key, nonce, ciphertext);
+        Ok(nonce.len()..end)
+    }
+}
+
+fn apply_keystream(key: &LocalKey, nonce: &[u8; 32], bytes: &mut [u8]) {
+    let split = key.expand(b"paseto-encryption-key", nonce);
+    let (encryption, counter) = split.as_ref().split_at(32);
+    let counter = counter.try_into().expect("the last 16 of 48 bytes");
+    aes_256_ctr(encryption, counter, bytes);
+}
+
+fn tag(key: &LocalKey, nonce: &[u8], ciphertext: &[u8], context: Context<'_>) -> hmac::Tag {
+    let authentication = key.expand(b"paseto-auth-key-for-aead", nonce);
+    let authentication = hmac::Key::new(hmac::HMAC_SHA384, authentication.as_ref());
+    let mut mac = hmac::Context::with_key(&authentication);
+    pae(
+        &[
+            b"v3.local.",
+            nonce,
+            ciphertext,
+            context.footer,
+            context.assertion,
+        ],
+        |bytes| mac.update(bytes),
+    );
+    mac.sign()
+}
+
+/// AES-256 in counter mode; the counter is the whole block, 128 bits, big-endian (NIST SP 800-38A section B.1).
+pub(crate) fn aes_256_ctr(key: &[u8], counter: &[u8; 16], bytes: &mut [u8]) {
+    let key = UnboundCipherKey::new(&AES_256, key).expect("a key of 32 bytes");
+    let context = EncryptionContext::Iv128(FixedLength::from(counter));
+    EncryptingKey::ctr(key)
+        .and_then(|cipher| cipher.less_safe_encrypt(bytes, context))
+        .expect("counter mode takes any length");
+}
+
+const TAG_LEN: usize = 48;

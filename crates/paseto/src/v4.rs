@@ -1,0 +1,285 @@
+//! Version 4 (PASETO "Version 4"): XChaCha20 with keyed BLAKE2b, and Ed25519.
+
+use std::ops::Range;
+
+use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair};
+use blake2::digest::array::ArraySize;
+use blake2::digest::consts::{U32, U33, U56, U64};
+use blake2::digest::typenum::{IsLessOrEqual, True};
+use blake2::digest::{Digest, KeyInit, Mac};
+use blake2::{Blake2b, Blake2bMac};
+use chacha20::XChaCha20;
+use chacha20::cipher::{KeyIvInit, StreamCipher};
+use ed25519_dalek::{Signature, VerifyingKey};
+use subtle::ConstantTimeEq;
+use zeroize::{Zeroize, Zeroizing};
+
+use crate::encoding::{pae, pae_vec};
+use crate::error::{InvalidKey, TokenError};
+use crate::key::{Pairs, symmetric};
+use crate::paserk::{HASH_LEN, Identifies};
+use crate::random::{self, Random, RandomnessUnavailable};
+use crate::version::{
+    Asserts, Context, Generates, Holds, Local, Mints, Opens, Public, Secret, Version,
+};
+
+/// Version 4: XChaCha20 and BLAKE2b, Ed25519.
+///
+/// Local tokens are safe against quantum computers, public ones are not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum V4 {}
+
+impl Version for V4 {
+    const TOKEN: &'static str = "v4";
+    const PASERK: &'static str = "k4";
+}
+
+impl Asserts for V4 {}
+
+impl Identifies for V4 {
+    fn hash_id(pieces: &[&[u8]]) -> [u8; HASH_LEN] {
+        let mut hash = Blake2b::<U33>::default();
+        for piece in pieces {
+            hash.update(piece);
+        }
+        hash.finalize().into()
+    }
+}
+
+impl Holds<Local> for V4 {
+    type Material = Zeroizing<[u8; 32]>;
+
+    fn parse(bytes: &[u8]) -> Result<Self::Material, InvalidKey> {
+        symmetric(bytes)
+    }
+
+    fn serialize(material: &Self::Material) -> Zeroizing<Vec<u8>> {
+        Zeroizing::new(material.to_vec())
+    }
+}
+
+impl Generates<Local> for V4 {
+    fn generate(random: &dyn Random) -> Result<Self::Material, RandomnessUnavailable> {
+        random::bytes(random).map(Zeroizing::new)
+    }
+}
+
+impl Mints<Local> for V4 {
+    type Purpose = Local;
+
+    /// Section "Encrypt".
+    fn seal(
+        key: &Self::Material,
+        payload: &[u8],
+        context: Context<'_>,
+        random: &dyn Random,
+    ) -> Result<Vec<u8>, RandomnessUnavailable> {
+        let nonce = random::bytes::<32>(random)?;
+        let keys = LocalKeys::derive(key, &nonce);
+        let mut body = Vec::with_capacity(nonce.len() + payload.len() + TAG_LEN);
+        body.extend_from_slice(&nonce);
+        body.extend_from_slice(payload);
+        let ciphertext = body.split_at_mut(nonce.len()).1;
+        keys.apply_keystream(ciphertext);
+        let tag = keys.tag(&nonce, ciphertext, context);
+        body.extend_from_slice(&tag);
+        Ok(body)
+    }
+}
+
+impl Opens<Local> for V4 {
+    /// Section "Decrypt".
+    fn open(
+        key: &Self::Material,
+        body: &mut [u8],
+        context: Context<'_>,
+    ) -> Result<Range<usize>, TokenError> {
+        let end = body
+            .len()
+            .checked_sub(TAG_LEN)
+            .ok_or(TokenError::NotAuthentic)?;
+        let (nonce, rest) = body
+            .split_first_chunk_mut::<32>()
+            .ok_or(TokenError::NotAuthentic)?;
+        let (ciphertext, tag) = rest
+            .split_last_chunk_mut::<TAG_LEN>()
+            .ok_or(TokenError::NotAuthentic)?;
+        let keys = LocalKeys::derive(key, nonce);
+        if !bool::from(keys.tag(nonce, ciphertext, context).ct_eq(tag)) {
+            return Err(TokenError::NotAuthentic);
+        }
+        keys.apply_keystream(ciphertext);
+        Ok(nonce.len()..end)
+    }
+}
+
+impl Holds<Public> for V4 {
+    type Material = VerifyingKey;
+
+    /// Points of small order are refused: under them one signature verifies for every message.
+    fn parse(bytes: &[u8]) -> Result<Self::Material, InvalidKey> {
+        let bytes = <&[u8; 32]>::try_from(bytes).map_err(|_| InvalidKey::Length {
+            expected: 32,
+            found: bytes.len(),
+        })?;
+        let key = VerifyingKey::from_bytes(bytes).map_err(|_| InvalidKey::Invalid)?;
+        match key.is_weak() {
+            true => Err(InvalidKey::Weak),
+            false if key.to_edwards().compress().as_bytes() != bytes => Err(InvalidKey::Invalid),
+            false => Ok(key),
+        }
+    }
+
+    fn serialize(material: &Self::Material) -> Zeroizing<Vec<u8>> {
+        Zeroizing::new(material.as_bytes().to_vec())
+    }
+}
+
+impl Opens<Public> for V4 {
+    /// Section "Verify".
+    fn open(
+        key: &Self::Material,
+        body: &mut [u8],
+        context: Context<'_>,
+    ) -> Result<Range<usize>, TokenError> {
+        let (payload, signature) = body
+            .split_last_chunk::<64>()
+            .ok_or(TokenError::NotAuthentic)?;
+        let message = pae_vec(&[b"v4.public.", payload, context.footer, context.assertion]);
+        key.verify_strict(&message, &Signature::from_bytes(signature))
+            .map_err(|_| TokenError::NotAuthentic)?;
+        Ok(0..payload.len())
+    }
+}
+
+/// An Ed25519 key pair, precomputed by AWS-LC, and its seed.
+#[expect(unnameable_types, reason = "key material is seen through `Key` alone")]
+pub struct SigningKey {
+    pair: Ed25519KeyPair,
+    seed: Zeroizing<[u8; 32]>,
+    public: VerifyingKey,
+}
+
+impl SigningKey {
+    fn from_seed(seed: Zeroizing<[u8; 32]>) -> Result<Self, InvalidKey> {
+        let pair = Ed25519KeyPair::from_seed_unchecked(&*seed).map_err(|_| InvalidKey::Invalid)?;
+        let public = <V4 as Holds<Public>>::parse(pair.public_key().as_ref())?;
+        Ok(Self { pair, seed, public })
+    }
+}
+
+impl Holds<Secret> for V4 {
+    type Material = SigningKey;
+
+    /// The seed and the public key that belongs to it (PASERK "secret", k4).
+    fn parse(bytes: &[u8]) -> Result<Self::Material, InvalidKey> {
+        let wrong_length = InvalidKey::Length {
+            expected: 64,
+            found: bytes.len(),
+        };
+        let (seed, public) = bytes
+            .split_first_chunk::<32>()
+            .ok_or(wrong_length.clone())?;
+        let public = <&[u8; 32]>::try_from(public).map_err(|_| wrong_length)?;
+        let key = SigningKey::from_seed(Zeroizing::new(*seed))?;
+        match bool::from(key.public.as_bytes().ct_eq(public)) {
+            true => Ok(key),
+            false => Err(InvalidKey::Inconsistent),
+        }
+    }
+
+    fn serialize(material: &Self::Material) -> Zeroizing<Vec<u8>> {
+        let mut bytes = Zeroizing::new(Vec::with_capacity(64));
+        bytes.extend_from_slice(&*material.seed);
+        bytes.extend_from_slice(material.public.as_bytes());
+        bytes
+    }
+}
+
+impl Generates<Secret> for V4 {
+    fn generate(random: &dyn Random) -> Result<Self::Material, RandomnessUnavailable> {
+        let seed = Zeroizing::new(random::bytes(random)?);
+        Ok(SigningKey::from_seed(seed).expect("a seed of 32 bytes is an Ed25519 key"))
+    }
+}
+
+impl Pairs for V4 {
+    fn public(secret: &SigningKey) -> VerifyingKey {
+        secret.public
+    }
+}
+
+impl Mints<Secret> for V4 {
+    type Purpose = Public;
+
+    /// Section "Sign".
+    fn seal(
+        key: &Self::Material,
+        payload: &[u8],
+        context: Context<'_>,
+        _random: &dyn Random,
+    ) -> Result<Vec<u8>, RandomnessUnavailable> {
+        let message = pae_vec(&[b"v4.public.", payload, context.footer, context.assertion]);
+        Ok([payload, key.pair.sign(&message).as_ref()].concat())
+    }
+}
+
+/// The keys of one local token, split from the long-lived key by its nonce.
+struct LocalKeys {
+    encryption: Zeroizing<[u8; 32]>,
+    nonce: [u8; 24],
+    authentication: Zeroizing<[u8; 32]>,
+}
+
+impl LocalKeys {
+    fn derive(key: &[u8; 32], nonce: &[u8; 32]) -> Self {
+        let mut split = keyed_hash::<U56>(key, &[b"paseto-encryption-key", nonce]);
+        let (encryption, counter_nonce) = split.split_at(32);
+        let keys = Self {
+            encryption: Zeroizing::new(encryption.try_into().expect("the first 32 of 56 bytes")),
+            nonce: counter_nonce.try_into().expect("the last 24 of 56 bytes"),
+            authentication: Zeroizing::new(
+                keyed_hash::<U32>(key, &[b"paseto-auth-key-for-aead", nonce]).into(),
+            ),
+        };
+        split.zeroize();
+        keys
+    }
+
+    fn apply_keystream(&self, bytes: &mut [u8]) {
+        XChaCha20::new((&*self.encryption).into(), (&self.nonce).into()).apply_keystream(bytes);
+    }
+
+    fn tag(&self, nonce: &[u8], ciphertext: &[u8], context: Context<'_>) -> [u8; TAG_LEN] {
+        let mut mac = keyed::<U32>(&*self.authentication);
+        pae(
+            &[
+                b"v4.local.",
+                nonce,
+                ciphertext,
+                context.footer,
+                context.assertion,
+            ],
+            |bytes| mac.update(bytes),
+        );
+        mac.finalize().into_bytes().into()
+    }
+}
+
+/// BLAKE2b with a key and an output of `N` bytes (RFC 7693 section 2.9).
+pub(crate) fn keyed<N: ArraySize + IsLessOrEqual<U64, Output = True>>(key: &[u8]) -> Blake2bMac<N> {
+    Blake2bMac::new_from_slice(key).expect("a key of 32 bytes is within BLAKE2b's 64")
+}
+
+pub(crate) fn keyed_hash<N: ArraySize + IsLessOrEqual<U64, Output = True>>(
+    key: &[u8],
+    pieces: &[&[u8]],
+) -> blake2::digest::array::Array<u8, N> {
+    let mut mac = keyed::<N>(key);
+    for piece in pieces {
+        mac.update(piece);
+    }
+    mac.finalize().into_bytes()
+}
+
+const TAG_LEN: usize = 32;
