@@ -2,9 +2,11 @@
 
 pub mod identity;
 pub mod profile;
+pub mod proxy_protocol;
 pub mod record;
 pub mod registry;
 pub mod stage;
+pub mod tunnel;
 
 pub use profile::Profile;
 pub use record::ChannelRecord;

@@ -1,0 +1,360 @@
+use std::future::{Future, poll_fn};
+use std::pin::{Pin, pin};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use bytes::Bytes;
+use h2::client::{Connection, ResponseFuture, SendRequest};
+use h2::{Reason, SendStream};
+use http::uri::Authority;
+use http::{HeaderMap, Method, Request, Response, StatusCode, Uri};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use super::body::{self, BodyError};
+use super::heartbeat::Heartbeat;
+use super::stream::OpenStream;
+use super::{ConnectionError, Limits, Tunnel};
+
+/// The client's end of a channel: opens tunnels and sends requests.
+///
+/// Clones are the same channel. When the last one is dropped the channel drains, as with
+/// [`drain`](Self::drain).
+#[derive(Clone, Debug)]
+pub struct Mux(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    /// `None` once the channel drains: the connection ends when nothing can open a stream.
+    requests: Mutex<Option<SendRequest<Bytes>>>,
+    drain: CancellationToken,
+    state: watch::Receiver<State>,
+    open: Arc<AtomicUsize>,
+    response: Duration,
+    response_body: usize,
+}
+
+#[derive(Clone, Debug)]
+enum State {
+    Open,
+    Draining,
+    Closed(ConnectionError),
+}
+
+impl Mux {
+    /// Speaks HTTP/2 on a connection. The future that comes with it carries every byte: spawn it.
+    /// It ends when the connection does, cleanly after a drain.
+    ///
+    /// # Errors
+    ///
+    /// The connection failed, or the peer's preface did not come in time.
+    pub async fn handshake<T>(
+        io: T,
+        limits: &Limits,
+    ) -> Result<
+        (
+            Self,
+            impl Future<Output = Result<(), ConnectionError>> + Send + use<T>,
+        ),
+        ConnectionError,
+    >
+    where
+        T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let (requests, mut connection) =
+            tokio::time::timeout(limits.handshake, builder(limits).handshake::<_, Bytes>(io))
+                .await
+                .map_err(|_| ConnectionError::HandshakeTimeout(limits.handshake))??;
+        let heartbeat = Heartbeat::new(connection.ping_pong(), limits.keepalive);
+        let (state, watched) = watch::channel(State::Open);
+        let drain = CancellationToken::new();
+        let mux = Self(Arc::new(Shared {
+            requests: Mutex::new(Some(requests.clone())),
+            drain: drain.clone(),
+            state: watched,
+            open: Arc::default(),
+            response: limits.response,
+            response_body: limits.response_body,
+        }));
+        Ok((mux, drive(connection, requests, heartbeat, state, drain)))
+    }
+
+    /// Opens a tunnel: `CONNECT authority`, with `headers`. Waits as long as
+    /// [`Limits::response`] says, which includes the wait for a free stream.
+    ///
+    /// Dropping the future resets the stream.
+    ///
+    /// # Errors
+    ///
+    /// The server refused, did not answer in time, or the channel takes no new streams.
+    pub async fn connect(
+        &self,
+        authority: Authority,
+        headers: HeaderMap,
+    ) -> Result<Tunnel, ConnectError> {
+        let uri = Uri::from(authority);
+        let mut request = Request::new(());
+        *request.method_mut() = Method::CONNECT;
+        *request.uri_mut() = uri;
+        *request.headers_mut() = headers;
+
+        let open = OpenStream::count(&self.0.open);
+        let (response, send) = self.send(request, false)?;
+        let answer = async {
+            let response = response.await.map_err(ConnectionError::from)?;
+            if response.status().is_success() {
+                return Ok(Tunnel::new(response.into_body(), send, open));
+            }
+            let (head, mut stream) = response.into_parts();
+            let body = body::read(&mut stream, self.0.response_body).await;
+            Err(ConnectError::Rejected(Box::new(Rejected {
+                status: head.status,
+                headers: head.headers,
+                body: body.unwrap_or_default(),
+            })))
+        };
+        tokio::time::timeout(self.0.response, answer)
+            .await
+            .unwrap_or(Err(ConnectError::TimedOut(self.0.response)))
+    }
+
+    /// Sends a request with its body, and reads the response whole. The URI is absolute.
+    ///
+    /// # Errors
+    ///
+    /// No answer in time, a body beyond [`Limits::response_body`], or the channel takes no new
+    /// streams.
+    pub async fn request(&self, request: Request<Bytes>) -> Result<Response<Bytes>, RequestError> {
+        let (head, body) = request.into_parts();
+        let _open = OpenStream::count(&self.0.open);
+        let (response, mut send) = self.send(Request::from_parts(head, ()), body.is_empty())?;
+        if !body.is_empty() {
+            send.send_data(body, true).map_err(ConnectionError::from)?;
+        }
+        let answer = async {
+            let (head, mut stream) = response.await.map_err(ConnectionError::from)?.into_parts();
+            let body = body::read(&mut stream, self.0.response_body).await?;
+            Ok(Response::from_parts(head, body))
+        };
+        tokio::time::timeout(self.0.response, answer)
+            .await
+            .unwrap_or(Err(RequestError::TimedOut(self.0.response)))
+    }
+
+    /// Opens no more streams, and lets the connection end when the open ones have.
+    pub fn drain(&self) {
+        self.0.drain.cancel();
+        self.requests().take();
+    }
+
+    /// Whether no stream can be opened any more: [`drain`](Self::drain) was called, the server
+    /// sent GOAWAY, or the connection is gone.
+    #[must_use]
+    pub fn is_draining(&self) -> bool {
+        !matches!(self.state(), State::Open)
+    }
+
+    /// Waits until [`is_draining`](Self::is_draining).
+    pub async fn draining(&self) {
+        let mut state = self.0.state.clone();
+        tokio::select! {
+            () = self.0.drain.cancelled() => {}
+            _ = state.wait_for(|state| !matches!(state, State::Open)) => {}
+        }
+    }
+
+    /// Waits until the connection is gone, and says why it went; `None` is a clean end.
+    pub async fn closed(&self) -> Option<ConnectionError> {
+        let mut state = self.0.state.clone();
+        match state
+            .wait_for(|state| matches!(state, State::Closed(_)))
+            .await
+            .as_deref()
+        {
+            Ok(State::Closed(error)) => Some(error.clone()),
+            _ => None,
+        }
+    }
+
+    /// Tunnels that are open, and requests without an answer.
+    #[must_use]
+    pub fn open_streams(&self) -> usize {
+        self.0.open.load(Ordering::Relaxed)
+    }
+
+    fn state(&self) -> State {
+        // The driver's end of the channel is gone when the driver is.
+        if self.0.drain.is_cancelled() || self.0.state.has_changed().is_err() {
+            return State::Draining;
+        }
+        self.0.state.borrow().clone()
+    }
+
+    fn send(
+        &self,
+        request: Request<()>,
+        end: bool,
+    ) -> Result<(ResponseFuture, SendStream<Bytes>), Unsent> {
+        if let State::Closed(error) = &*self.0.state.borrow() {
+            return Err(Unsent::Failed(error.clone()));
+        }
+        if self.is_draining() {
+            return Err(Unsent::Draining);
+        }
+        let requests = self.requests().clone();
+        requests
+            .ok_or(Unsent::Draining)?
+            .send_request(request, end)
+            .map_err(|error| Unsent::Failed(error.into()))
+    }
+
+    fn requests(&self) -> std::sync::MutexGuard<'_, Option<SendRequest<Bytes>>> {
+        let requests = self.0.requests.lock();
+        requests.unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        self.drain.cancel();
+    }
+}
+
+/// Why a tunnel did not open.
+#[derive(Clone, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConnectError {
+    /// The server answered, and said no.
+    #[error("{0}")]
+    Rejected(Box<Rejected>),
+    /// No answer in time.
+    #[error("no answer within {} ms", .0.as_millis())]
+    TimedOut(Duration),
+    /// The channel opens no more streams; nothing was sent.
+    #[error("the channel is draining")]
+    Draining,
+    /// The stream or its connection failed.
+    #[error(transparent)]
+    Failed(#[from] ConnectionError),
+}
+
+/// A server's answer that is not a tunnel.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("the server answered {status}")]
+pub struct Rejected {
+    /// The status: not 2xx.
+    pub status: StatusCode,
+    /// The answer's header fields.
+    pub headers: HeaderMap,
+    /// The answer's body; empty if it did not arrive whole or is beyond [`Limits::response_body`].
+    pub body: Bytes,
+}
+
+/// Why a request got no answer.
+#[derive(Clone, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RequestError {
+    /// The response's body has more bytes than the limit.
+    #[error("the body is larger than {0} bytes")]
+    BodyTooLarge(usize),
+    /// No answer in time.
+    #[error("no answer within {} ms", .0.as_millis())]
+    TimedOut(Duration),
+    /// The channel opens no more streams; nothing was sent.
+    #[error("the channel is draining")]
+    Draining,
+    /// The stream or its connection failed.
+    #[error(transparent)]
+    Failed(#[from] ConnectionError),
+}
+
+impl From<BodyError> for RequestError {
+    fn from(error: BodyError) -> Self {
+        match error {
+            BodyError::TooLarge(limit) => Self::BodyTooLarge(limit),
+            BodyError::TimedOut(limit) => Self::TimedOut(limit),
+            BodyError::Lost(error) => Self::Failed(error),
+        }
+    }
+}
+
+/// Why a request was not sent.
+enum Unsent {
+    Draining,
+    Failed(ConnectionError),
+}
+
+impl From<Unsent> for ConnectError {
+    fn from(error: Unsent) -> Self {
+        match error {
+            Unsent::Draining => Self::Draining,
+            Unsent::Failed(error) => Self::Failed(error),
+        }
+    }
+}
+
+impl From<Unsent> for RequestError {
+    fn from(error: Unsent) -> Self {
+        match error {
+            Unsent::Draining => Self::Draining,
+            Unsent::Failed(error) => Self::Failed(error),
+        }
+    }
+}
+
+fn builder(limits: &Limits) -> h2::client::Builder {
+    let mut builder = h2::client::Builder::new();
+    builder
+        .enable_push(false)
+        .initial_window_size(limits.stream_window)
+        .initial_connection_window_size(limits.connection_window)
+        .max_send_buffer_size(limits.send_buffer)
+        .max_header_list_size(limits.header_list);
+    builder
+}
+
+/// Carries a connection to its end.
+async fn drive<T>(
+    mut connection: Connection<T, Bytes>,
+    probe: SendRequest<Bytes>,
+    mut heartbeat: Option<Heartbeat>,
+    state: watch::Sender<State>,
+    drain: CancellationToken,
+) -> Result<(), ConnectionError>
+where
+    T: AsyncRead + AsyncWrite + Unpin,
+{
+    let mut drained = pin!(drain.cancelled());
+    let mut probe = Some(probe);
+    let end = poll_fn(|cx| {
+        if probe.is_some() && drained.as_mut().poll(cx).is_ready() {
+            probe = None;
+        }
+        let lost = heartbeat.as_mut().map(|heartbeat| heartbeat.poll_lost(cx));
+        if let Some(Poll::Ready(error)) = lost {
+            return Poll::Ready(Err(error));
+        }
+        if let Poll::Ready(end) = Pin::new(&mut connection).poll(cx) {
+            return Poll::Ready(end.map_err(ConnectionError::from));
+        }
+        if probe.as_mut().is_some_and(is_refusing) {
+            probe = None;
+            state.send_replace(State::Draining);
+        }
+        Poll::Pending
+    })
+    .await;
+    let reason = end.clone().err();
+    let reason = reason.unwrap_or_else(|| ConnectionError::Closed(Reason::NO_ERROR.into()));
+    state.send_replace(State::Closed(reason));
+    end
+}
+
+/// Whether the connection refuses new streams: h2 shows a GOAWAY nowhere else.
+fn is_refusing(requests: &mut SendRequest<Bytes>) -> bool {
+    let mut cx = Context::from_waker(Waker::noop());
+    matches!(requests.poll_ready(&mut cx), Poll::Ready(Err(_)))
+}

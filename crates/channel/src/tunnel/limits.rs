@@ -1,0 +1,80 @@
+use std::time::Duration;
+
+/// What one HTTP/2 connection may cost, and how long it may take.
+///
+/// The same type serves both ends; each doc line says which end reads it.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// Both: bytes that one stream may have on the way before its reader takes them.
+    ///
+    /// A stream carries at most this much for each round trip: 1 MiB is 20 MB/s at 50 ms.
+    pub stream_window: u32,
+    /// Both: bytes that all streams together may have on the way.
+    ///
+    /// Streams whose reader stands still keep their share of it, so it is a multiple of
+    /// `stream_window`: with less, a few stalled streams would stop all others.
+    pub connection_window: u32,
+    /// Both: bytes of one stream that wait to be written to the connection.
+    pub send_buffer: usize,
+    /// Both: decoded size of a header block, in bytes. It bounds CONTINUATION frames too.
+    pub header_list: u32,
+    /// Server: streams that the client may have open at once.
+    pub streams: u32,
+    /// Server: streams that the client may open and reset before they are seen (CVE-2023-44487,
+    /// "rapid reset"); one more ends the connection.
+    pub pending_resets: usize,
+    /// Server: offer extended CONNECT (RFC 8441).
+    pub extended_connect: bool,
+    /// Both: time for the peer's preface.
+    pub handshake: Duration,
+    /// Client: time for the answer to a request, its body included.
+    pub response: Duration,
+    /// Client: bytes of a response's body.
+    pub response_body: usize,
+    /// Both: how to notice that the peer is gone.
+    pub keepalive: Option<Keepalive>,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            stream_window: 1 << 20,
+            connection_window: 16 << 20,
+            send_buffer: 256 << 10,
+            header_list: 16 << 10,
+            streams: 1024,
+            pending_resets: 20,
+            extended_connect: false,
+            handshake: Duration::from_secs(10),
+            response: Duration::from_secs(30),
+            response_body: 1 << 20,
+            keepalive: Some(Keepalive::default()),
+        }
+    }
+}
+
+/// When to send PING (RFC 9113, section 6.7) and how long to wait for its answer.
+#[derive(Clone, Copy, Debug)]
+pub struct Keepalive {
+    /// Time between an answer and the next PING.
+    pub every: Duration,
+    /// Time for the answer; past it the connection counts as lost.
+    pub timeout: Duration,
+}
+
+impl Default for Keepalive {
+    /// Below the shortest time that NAT gateways in the field keep an idle mapping (60 s).
+    fn default() -> Self {
+        Self {
+            every: Duration::from_secs(30),
+            timeout: Duration::from_secs(15),
+        }
+    }
+}
+
+/// What a relay may cost.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct RelayLimits {
+    /// Time in which no byte is handed on in either direction, after which both ends are reset.
+    pub idle: Option<Duration>,
+}

@@ -1,0 +1,170 @@
+use std::collections::VecDeque;
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use bytes::{Buf, Bytes, BytesMut};
+use tokio::io::{AsyncRead, AsyncWrite, DuplexStream};
+use tokio::net::{TcpStream, UnixStream};
+use tokio_util::io::poll_read_buf;
+
+use super::{End, IntoEnd, Queue};
+
+/// A connection that can end in a way that its peer sees as a failure.
+pub trait Reset {
+    /// Makes the drop that follows a failure for the peer, as far as the transport can say so.
+    fn reset(&mut self);
+}
+
+/// The peer gets RST: what the kernel has not sent is discarded.
+impl Reset for TcpStream {
+    fn reset(&mut self) {
+        // It fails only on a socket that is closed already.
+        let _ = self.set_zero_linger();
+    }
+}
+
+/// The peer gets no close_notify, then what the transport below says.
+impl<T: Reset> Reset for tokio_rustls::server::TlsStream<T> {
+    fn reset(&mut self) {
+        self.get_mut().0.reset();
+    }
+}
+
+/// The peer gets no close_notify, then what the transport below says.
+impl<T: Reset> Reset for tokio_rustls::client::TlsStream<T> {
+    fn reset(&mut self) {
+        self.get_mut().0.reset();
+    }
+}
+
+/// The peer gets no close_notify, then what the transport below says.
+impl<T: Reset> Reset for tokio_rustls::TlsStream<T> {
+    fn reset(&mut self) {
+        match self {
+            Self::Client(tls) => tls.reset(),
+            Self::Server(tls) => tls.reset(),
+        }
+    }
+}
+
+/// A Unix socket has no reset: the peer reads an end of file, or `ConnectionReset` if it had
+/// written something that was not read.
+impl Reset for UnixStream {
+    fn reset(&mut self) {}
+}
+
+/// A pipe in memory has no reset: the peer reads an end of file and cannot write.
+impl Reset for DuplexStream {
+    fn reset(&mut self) {}
+}
+
+impl<T: Reset + ?Sized> Reset for Box<T> {
+    fn reset(&mut self) {
+        (**self).reset();
+    }
+}
+
+/// A byte stream as an end of a [`relay`](super::relay()).
+///
+/// It holds a read buffer only while bytes are on the way.
+#[derive(Debug)]
+pub struct Socket<T> {
+    io: T,
+    first: Bytes,
+    buffer: BytesMut,
+}
+
+impl<T> Socket<T> {
+    /// Wraps a connection.
+    pub fn new(io: T) -> Self {
+        Self::preceded_by(Bytes::new(), io)
+    }
+
+    /// Wraps a connection from which `first` has been read already.
+    pub fn preceded_by(first: Bytes, io: T) -> Self {
+        let buffer = BytesMut::new();
+        Self { io, first, buffer }
+    }
+}
+
+impl<T: AsyncRead + AsyncWrite + Reset + Unpin> End for Socket<T> {
+    fn poll_receive(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Option<Bytes>>> {
+        if !self.first.is_empty() {
+            return Poll::Ready(Ok(Some(std::mem::take(&mut self.first))));
+        }
+        if self.buffer.capacity() < SMALLEST_READ {
+            self.buffer = BytesMut::with_capacity(LARGEST_READ);
+        }
+        let read = poll_read_buf(Pin::new(&mut self.io), cx, &mut self.buffer);
+        if read.is_pending() {
+            // An idle connection keeps no buffer.
+            self.buffer = BytesMut::new();
+        }
+        let read = ready!(read)?;
+        let chunk = self.buffer.split().freeze();
+        Poll::Ready(Ok((read > 0).then_some(chunk)))
+    }
+
+    fn received(&mut self, _: usize) {}
+
+    fn poll_send(&mut self, cx: &mut Context<'_>, queue: &mut Queue) -> Poll<io::Result<usize>> {
+        let io = Pin::new(&mut self.io);
+        let chunks = queue.chunks();
+        let sent = if io.is_write_vectored() && chunks.len() > 1 {
+            ready!(io.poll_write_vectored(cx, &slices(chunks)))?
+        } else {
+            ready!(io.poll_write(cx, chunks.front().map_or(&[], Buf::chunk)))?
+        };
+        if sent == 0 {
+            return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+        }
+        queue.advance(sent);
+        Poll::Ready(Ok(sent))
+    }
+
+    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_flush(cx)
+    }
+
+    fn poll_finish(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_shutdown(cx)
+    }
+
+    fn poll_broken(&mut self, _: &mut Context<'_>) -> Poll<io::Error> {
+        Poll::Pending
+    }
+
+    fn abort(&mut self) {
+        self.io.reset();
+    }
+}
+
+impl<T: AsyncRead + AsyncWrite + Reset + Unpin> IntoEnd for T {
+    type End = Socket<T>;
+
+    fn into_end(self) -> Socket<T> {
+        Socket::new(self)
+    }
+}
+
+impl<T: AsyncRead + AsyncWrite + Reset + Unpin> IntoEnd for Socket<T> {
+    type End = Self;
+
+    fn into_end(self) -> Self {
+        self
+    }
+}
+
+fn slices(chunks: &VecDeque<Bytes>) -> [IoSlice<'_>; Queue::CHUNKS] {
+    let mut slices = [IoSlice::new(&[]); Queue::CHUNKS];
+    for (slice, chunk) in slices.iter_mut().zip(chunks) {
+        *slice = IoSlice::new(chunk);
+    }
+    slices
+}
+
+/// Room below which a read is not worth its system call.
+const SMALLEST_READ: usize = 4 << 10;
+/// Four TLS records; larger reads gained nothing.
+const LARGEST_READ: usize = 64 << 10;

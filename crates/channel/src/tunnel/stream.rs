@@ -1,0 +1,336 @@
+use std::io;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use h2::{Reason, RecvStream, SendStream};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use super::ConnectionError;
+
+/// One proxied connection inside a channel.
+///
+/// `shutdown` ends this end's direction (END_STREAM). Dropping it before both directions have
+/// ended, in a panic too, resets it: the peer reads `ConnectionReset`, not an end of file.
+#[derive(Debug)]
+pub struct Tunnel {
+    reader: TunnelReader,
+    writer: TunnelWriter,
+}
+
+impl Tunnel {
+    pub(super) fn new(body: RecvStream, send: SendStream<Bytes>, open: OpenStream) -> Self {
+        let fate = Arc::new(Fate {
+            halves: Mutex::default(),
+            _open: open,
+        });
+        Self {
+            reader: TunnelReader {
+                body,
+                chunk: Bytes::new(),
+                ended: false,
+                fate: fate.clone(),
+            },
+            writer: TunnelWriter {
+                send: Some(send),
+                ended: false,
+                fate,
+            },
+        }
+    }
+
+    /// Resets the stream: RST_STREAM(CONNECT_ERROR), unless it has ended both ways.
+    pub fn abort(self) {}
+
+    /// Takes the directions apart. The stream is reset if either half is dropped before its
+    /// direction has ended: at once for the writer, with the writer for the reader.
+    #[must_use]
+    pub fn into_split(self) -> (TunnelReader, TunnelWriter) {
+        (self.reader, self.writer)
+    }
+
+    pub(super) fn reader(&mut self) -> &mut TunnelReader {
+        &mut self.reader
+    }
+
+    pub(super) fn writer(&mut self) -> &mut TunnelWriter {
+        &mut self.writer
+    }
+}
+
+/// The direction of a [`Tunnel`] that comes from the peer.
+#[derive(Debug)]
+pub struct TunnelReader {
+    body: RecvStream,
+    chunk: Bytes,
+    ended: bool,
+    fate: Arc<Fate>,
+}
+
+impl TunnelReader {
+    /// The next bytes as they came, without a copy; `None` is the clean end.
+    ///
+    /// The peer's window stays smaller by their number until they are
+    /// [released](Self::release).
+    ///
+    /// # Errors
+    ///
+    /// `ConnectionReset` if the peer reset the stream, `ConnectionAborted` if the connection is
+    /// lost.
+    pub fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Option<Bytes>>> {
+        if !self.chunk.is_empty() {
+            return Poll::Ready(Ok(Some(std::mem::take(&mut self.chunk))));
+        }
+        loop {
+            match ready!(self.body.poll_data(cx)) {
+                Some(Ok(chunk)) if chunk.is_empty() => {}
+                Some(Ok(chunk)) => return Poll::Ready(Ok(Some(chunk))),
+                Some(Err(error)) => return Poll::Ready(Err(ConnectionError::from(error).into())),
+                None => {
+                    self.ended = true;
+                    return Poll::Ready(Ok(None));
+                }
+            }
+        }
+    }
+
+    /// Lets the peer send as many bytes more: call it once they are handed on.
+    pub fn release(&mut self, bytes: usize) {
+        // It fails only on a stream that has ended, where there is no window left to widen.
+        let _ = self.body.flow_control().release_capacity(bytes);
+    }
+}
+
+impl AsyncRead for TunnelReader {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if buf.remaining() == 0 {
+            return Poll::Ready(Ok(()));
+        }
+        let Some(mut chunk) = ready!(self.poll_chunk(cx))? else {
+            return Poll::Ready(Ok(()));
+        };
+        let taken = chunk.split_to(chunk.len().min(buf.remaining()));
+        buf.put_slice(&taken);
+        self.chunk = chunk;
+        self.release(taken.len());
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl Drop for TunnelReader {
+    fn drop(&mut self) {
+        let ended = self.ended || (self.chunk.is_empty() && self.body.is_end_stream());
+        self.fate.reader_dropped(ended);
+    }
+}
+
+/// The direction of a [`Tunnel`] that goes to the peer.
+#[derive(Debug)]
+pub struct TunnelWriter {
+    /// `None` only while it is dropped.
+    send: Option<SendStream<Bytes>>,
+    ended: bool,
+    fate: Arc<Fate>,
+}
+
+impl TunnelWriter {
+    /// Sends the front of `data` as far as the peer's window allows, without a copy, and says
+    /// how many bytes it took off.
+    ///
+    /// # Errors
+    ///
+    /// As for [`TunnelReader::poll_chunk`]; `BrokenPipe` after the end.
+    pub fn poll_send(&mut self, cx: &mut Context<'_>, data: &mut Bytes) -> Poll<io::Result<usize>> {
+        let allowed = ready!(self.poll_capacity(cx, data.len()))?;
+        let part = data.split_to(allowed.min(data.len()));
+        let sent = part.len();
+        self.send_data(part, false)?;
+        Poll::Ready(Ok(sent))
+    }
+
+    /// Ready when the peer has reset the stream or the connection is lost, though nothing is
+    /// being written.
+    pub fn poll_broken(&mut self, cx: &mut Context<'_>) -> Poll<io::Error> {
+        let Some(send) = &mut self.send else {
+            return Poll::Pending;
+        };
+        Poll::Ready(match ready!(send.poll_reset(cx)) {
+            Ok(reason) => ConnectionError::reset(reason).into(),
+            Err(error) => ConnectionError::from(error).into(),
+        })
+    }
+
+    /// Waits for leave to send; asks for `wanted` bytes, gets at least one.
+    ///
+    /// Capacity is asked for only when there is something to send: h2 takes it from the
+    /// connection's window, and idle streams that held some would stop the busy ones.
+    fn poll_capacity(&mut self, cx: &mut Context<'_>, wanted: usize) -> Poll<io::Result<usize>> {
+        if self.ended {
+            return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
+        }
+        if wanted == 0 {
+            return Poll::Ready(Ok(0));
+        }
+        let Some(send) = &mut self.send else {
+            return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
+        };
+        send.reserve_capacity(wanted);
+        loop {
+            // h2 wakes only for an increase: what is already there has to be looked at first.
+            let capacity = send.capacity();
+            if capacity > 0 {
+                return Poll::Ready(Ok(capacity));
+            }
+            match ready!(send.poll_capacity(cx)) {
+                Some(Ok(_)) => {}
+                Some(Err(error)) => return Poll::Ready(Err(ConnectionError::from(error).into())),
+                None => return Poll::Ready(Err(self.why_closed(cx))),
+            }
+        }
+    }
+
+    fn send_data(&mut self, data: Bytes, end: bool) -> io::Result<()> {
+        let Some(send) = &mut self.send else {
+            return Err(io::ErrorKind::BrokenPipe.into());
+        };
+        send.send_data(data, end).map_err(|error| {
+            let mut cx = Context::from_waker(std::task::Waker::noop());
+            match send.poll_reset(&mut cx) {
+                Poll::Ready(Ok(reason)) => ConnectionError::reset(reason).into(),
+                Poll::Ready(Err(error)) => ConnectionError::from(error).into(),
+                Poll::Pending => ConnectionError::from(error).into(),
+            }
+        })
+    }
+
+    fn why_closed(&mut self, cx: &mut Context<'_>) -> io::Error {
+        match self.poll_broken(cx) {
+            Poll::Ready(error) => error,
+            Poll::Pending => io::ErrorKind::BrokenPipe.into(),
+        }
+    }
+}
+
+impl AsyncWrite for TunnelWriter {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let wanted = buf.len().min(LARGEST_COPY);
+        let allowed = ready!(self.poll_capacity(cx, wanted))?.min(wanted);
+        let (now, _) = buf.split_at(allowed);
+        self.send_data(Bytes::copy_from_slice(now), false)?;
+        Poll::Ready(Ok(allowed))
+    }
+
+    /// The connection writes as soon as it can: there is nothing to flush.
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if !self.ended {
+            self.send_data(Bytes::new(), true)?;
+            self.ended = true;
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl Drop for TunnelWriter {
+    fn drop(&mut self) {
+        if let Some(send) = self.send.take() {
+            self.fate.writer_dropped(send, self.ended);
+        }
+    }
+}
+
+impl AsyncRead for Tunnel {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.reader).poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for Tunnel {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.writer).poll_write(cx, buf)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.writer).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.writer).poll_shutdown(cx)
+    }
+}
+
+/// What the two halves agree on when they are dropped; nothing else takes its lock.
+#[derive(Debug)]
+struct Fate {
+    halves: Mutex<Halves>,
+    _open: OpenStream,
+}
+
+#[derive(Debug, Default)]
+struct Halves {
+    reader_ended: Option<bool>,
+    /// The writer that ended cleanly before the reader was done: only it can still reset.
+    parked: Option<SendStream<Bytes>>,
+}
+
+impl Fate {
+    fn writer_dropped(&self, mut send: SendStream<Bytes>, ended: bool) {
+        let mut halves = self.halves.lock().unwrap_or_else(PoisonError::into_inner);
+        if !ended || halves.reader_ended == Some(false) {
+            send.send_reset(Reason::CONNECT_ERROR);
+        } else if halves.reader_ended.is_none() {
+            halves.parked = Some(send);
+        }
+    }
+
+    fn reader_dropped(&self, ended: bool) {
+        let mut halves = self.halves.lock().unwrap_or_else(PoisonError::into_inner);
+        halves.reader_ended = Some(ended);
+        if let Some(mut send) = halves.parked.take()
+            && !ended
+        {
+            send.send_reset(Reason::CONNECT_ERROR);
+        }
+    }
+}
+
+/// One in a count of open streams, for as long as it lives.
+#[derive(Debug)]
+pub(super) struct OpenStream(Arc<AtomicUsize>);
+
+impl OpenStream {
+    pub(super) fn count(open: &Arc<AtomicUsize>) -> Self {
+        open.fetch_add(1, Ordering::Relaxed);
+        Self(open.clone())
+    }
+}
+
+impl Drop for OpenStream {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// What one `poll_write` copies at most.
+const LARGEST_COPY: usize = 64 << 10;
