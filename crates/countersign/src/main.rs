@@ -1,8 +1,11 @@
 //! Countersign: gateway, agent and tools.
 
+mod audit;
 mod cli;
 mod config;
 mod report;
+mod state;
+mod store;
 
 use std::process::ExitCode;
 

@@ -1,0 +1,202 @@
+//! What the audit trail can say.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::store::SpkiHash;
+
+/// A decision or a change, told by its stable name in `event`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "event", rename_all = "kebab-case")]
+pub(crate) enum Event {
+    /// The gateway serves.
+    Start {
+        version: String,
+        trust_domain: String,
+        gateway: String,
+    },
+    /// The gateway ends.
+    Stop { reason: String },
+    /// A configuration took effect.
+    ConfigurationLoaded {
+        file: PathBuf,
+        weakenings: Vec<String>,
+    },
+    /// A configuration was refused as a whole; what was in effect stays.
+    ConfigurationRefused { file: PathBuf, reason: String },
+    /// A listener stands at this stage with this profile.
+    StageSet {
+        listener: String,
+        stage: String,
+        profile: String,
+    },
+    /// A classical client came in under an exception.
+    ExceptionUsed {
+        exception: String,
+        owner: String,
+        channel: String,
+        peer: SocketAddr,
+    },
+
+    /// An operator made a join string.
+    JoinStringCreated {
+        name: String,
+        token_id: String,
+        expires_at: Timestamp,
+        replaces: bool,
+        operator: Operator,
+    },
+    /// An agent is in; `repeated` when it asked again with the same key.
+    EnrolmentAllowed {
+        name: String,
+        spiffe_id: String,
+        key: SpkiHash,
+        token_id: String,
+        peer: SocketAddr,
+        repeated: bool,
+    },
+    /// An enrolment was refused; the token's id and name are there only if it authenticated.
+    EnrolmentRefused {
+        reason: String,
+        detail: String,
+        name: Option<String>,
+        token_id: Option<String>,
+        peer: SocketAddr,
+    },
+    /// An agent or the gateway has a new certificate.
+    CertificateRenewed {
+        name: String,
+        key: SpkiHash,
+        serial: String,
+        expires_at: Timestamp,
+        key_changed: bool,
+    },
+    /// An agent asked for a new certificate and got none.
+    RenewalRefused {
+        name: String,
+        key: SpkiHash,
+        reason: String,
+    },
+    /// An operator shut an agent out.
+    AgentRevoked {
+        name: String,
+        key: SpkiHash,
+        reason: String,
+        operator: Operator,
+    },
+
+    /// An access token was made.
+    TokenMinted {
+        subject: String,
+        token_id: String,
+        key_id: String,
+        expires_at: Timestamp,
+    },
+    /// An access token was not accepted.
+    TokenRefused {
+        reason: String,
+        channel: Option<String>,
+        peer: SocketAddr,
+    },
+    /// A key took over from the one before.
+    KeyRotated { kind: String, key_id: String },
+    /// The trust bundle has a new version.
+    TrustBundlePublished { version: u64, key: String },
+
+    /// A channel stands.
+    ChannelOpened {
+        channel: String,
+        principal: String,
+        record: serde_json::Value,
+    },
+    /// A handshake failed or was refused.
+    ChannelRefused {
+        peer: SocketAddr,
+        reason: String,
+        record: serde_json::Value,
+    },
+    /// A channel ended.
+    ChannelClosed {
+        channel: String,
+        principal: String,
+        reason: String,
+        streams: u64,
+    },
+    /// An operator closed a channel.
+    SessionClosed {
+        channel: String,
+        principal: String,
+        operator: Operator,
+    },
+
+    /// A stream was opened, by this rule.
+    StreamAllowed {
+        channel: String,
+        stream: String,
+        principal: String,
+        service: String,
+        rule: String,
+        bundle: String,
+        policy_revision: u64,
+        decision: String,
+    },
+    /// A stream was refused, by this rule.
+    StreamDenied {
+        channel: String,
+        principal: String,
+        service: String,
+        rule: String,
+        bundle: String,
+        policy_revision: u64,
+        decision: String,
+    },
+    /// A stream ended by itself; bytes as the client sent and received them.
+    StreamClosed {
+        channel: String,
+        stream: String,
+        service: String,
+        end: String,
+        sent: u64,
+        received: u64,
+    },
+    /// A stream was ended because what allowed it no longer holds.
+    StreamCut {
+        channel: String,
+        stream: String,
+        principal: String,
+        service: String,
+        reason: String,
+    },
+
+    /// An operator gave a grant.
+    GrantAdded {
+        principal: String,
+        service: String,
+        operator: Operator,
+    },
+    /// An operator took a grant away.
+    GrantRemoved {
+        principal: String,
+        service: String,
+        operator: Operator,
+    },
+
+    /// The gateway's state was written to an encrypted file.
+    BackupCreated { file: PathBuf, operator: Operator },
+    /// The gateway's state came from a backup.
+    BackupRestored {
+        file: PathBuf,
+        created_at: Timestamp,
+        operator: Operator,
+    },
+}
+
+/// Who operated the gateway: the peer of its local socket, as the kernel names it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub(crate) struct Operator {
+    pub(crate) uid: u32,
+}

@@ -1,0 +1,303 @@
+//! What the data plane reads: one [`Snapshot`] in memory, swapped whole, with a revision.
+//!
+//! A write goes to the store first, then into a new snapshot, then to whoever watches [`State::changes`]. Each write
+//! runs to its end even if its caller goes away, so that memory never falls behind the store.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use jiff::Timestamp;
+use tokio::sync::{Mutex, watch};
+
+use crate::store::{
+    Agent, AgentChange, BundleDocument, EnrolOutcome, Enrolment, GrantRecord, JoinToken, Renewal,
+    Revocation, SpkiHash, Store, StoreError,
+};
+
+/// The state of the trust domain, in memory and in the store.
+pub(crate) struct State {
+    store: Arc<dyn Store>,
+    snapshot: ArcSwap<Snapshot>,
+    revision: watch::Sender<u64>,
+    /// One write at a time, so that snapshots follow each other as the transactions did.
+    writing: Mutex<()>,
+}
+
+/// The state at one revision. Cheap to hold, never changed.
+#[derive(Clone, Debug)]
+pub(crate) struct Snapshot {
+    pub(crate) revision: u64,
+    pub(crate) grants: Arc<Vec<GrantRecord>>,
+    pub(crate) agents: Arc<BTreeMap<String, Arc<Agent>>>,
+    pub(crate) bundle: Option<Arc<BundleDocument>>,
+}
+
+/// Why an agent's key opens nothing, although its certificate may still be good.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub(crate) enum ShutOut {
+    /// Nobody of that name enrolled.
+    #[error("no agent `{name}` is enrolled")]
+    NotEnrolled { name: String },
+    /// An operator revoked it.
+    #[error("the agent `{name}` was revoked at {at}: {reason}")]
+    Revoked {
+        name: String,
+        at: Timestamp,
+        reason: String,
+    },
+    /// Another key has the name now.
+    #[error("the agent `{name}` has another key now")]
+    OtherKey { name: String },
+}
+
+impl Snapshot {
+    /// The agent whose key this is, if it may come in.
+    ///
+    /// # Errors
+    ///
+    /// It is not enrolled, it was revoked, or its name went to another key.
+    pub(crate) fn admit(
+        &self,
+        name: &str,
+        key: &SpkiHash,
+        now: Timestamp,
+    ) -> Result<&Arc<Agent>, ShutOut> {
+        let name = name.to_owned();
+        let Some(agent) = self.agents.get(&name) else {
+            return Err(ShutOut::NotEnrolled { name });
+        };
+        if let Some(Revocation { at, reason }) = agent.revoked.clone() {
+            return Err(ShutOut::Revoked { name, at, reason });
+        }
+        if !agent.holds(key, now) {
+            return Err(ShutOut::OtherKey { name });
+        }
+        Ok(agent)
+    }
+}
+
+impl State {
+    /// Reads everything from the store.
+    ///
+    /// # Errors
+    ///
+    /// The store cannot be read.
+    pub(crate) async fn load(store: Arc<dyn Store>) -> Result<Arc<Self>, StoreError> {
+        let contents = store.load().await?;
+        let agents = contents
+            .agents
+            .into_iter()
+            .map(|agent| (agent.name.clone(), Arc::new(agent)));
+        let snapshot = Snapshot {
+            revision: contents.revision,
+            grants: Arc::new(contents.grants),
+            agents: Arc::new(agents.collect()),
+            bundle: contents.bundle.map(Arc::new),
+        };
+        Ok(Arc::new(Self {
+            store,
+            revision: watch::Sender::new(snapshot.revision),
+            snapshot: ArcSwap::from_pointee(snapshot),
+            writing: Mutex::new(()),
+        }))
+    }
+
+    /// The state as it is now. Never waits.
+    pub(crate) fn snapshot(&self) -> Arc<Snapshot> {
+        self.snapshot.load_full()
+    }
+
+    /// Told of each new revision, after the snapshot has it.
+    pub(crate) fn changes(&self) -> watch::Receiver<u64> {
+        self.revision.subscribe()
+    }
+
+    /// The store, for what is kept and not served.
+    pub(crate) fn store(&self) -> &Arc<dyn Store> {
+        &self.store
+    }
+
+    /// Adds a grant; false if it was there.
+    ///
+    /// # Errors
+    ///
+    /// The store cannot be written; nothing changed.
+    pub(crate) async fn add_grant(
+        self: &Arc<Self>,
+        grant: GrantRecord,
+    ) -> Result<bool, StoreError> {
+        self.write(|state| async move {
+            let revision = state.store.add_grant(&grant).await?;
+            state.publish(revision, |snapshot| {
+                let grants = Arc::make_mut(&mut snapshot.grants);
+                grants.push(grant);
+                grants.sort_by(|a, b| (&a.principal, &a.service).cmp(&(&b.principal, &b.service)));
+            });
+            Ok(revision.is_some())
+        })
+        .await
+    }
+
+    /// Removes a grant; false if there was none.
+    ///
+    /// # Errors
+    ///
+    /// The store cannot be written; nothing changed.
+    pub(crate) async fn remove_grant(
+        self: &Arc<Self>,
+        principal: &str,
+        service: &str,
+        now: Timestamp,
+    ) -> Result<bool, StoreError> {
+        let (principal, service) = (principal.to_owned(), service.to_owned());
+        self.write(|state| async move {
+            let revision = state.store.remove_grant(&principal, &service, now).await?;
+            state.publish(revision, |snapshot| {
+                Arc::make_mut(&mut snapshot.grants)
+                    .retain(|grant| grant.principal != principal || grant.service != service);
+            });
+            Ok(revision.is_some())
+        })
+        .await
+    }
+
+    /// Remembers a join token.
+    ///
+    /// # Errors
+    ///
+    /// The store cannot be written.
+    pub(crate) async fn create_join(self: &Arc<Self>, token: JoinToken) -> Result<(), StoreError> {
+        self.write(|state| async move {
+            let revision = state.store.create_join(&token).await?;
+            state.publish(Some(revision), |_| {});
+            Ok(())
+        })
+        .await
+    }
+
+    /// Uses a join token and enters its agent.
+    ///
+    /// # Errors
+    ///
+    /// The store cannot be written; nothing changed.
+    pub(crate) async fn enrol(
+        self: &Arc<Self>,
+        enrolment: Enrolment,
+    ) -> Result<EnrolOutcome, StoreError> {
+        self.write(|state| async move {
+            let outcome = state.store.enrol(&enrolment).await?;
+            if let EnrolOutcome::Enrolled(change) | EnrolOutcome::Repeated(change) = &outcome {
+                state.publish_agent(change);
+            }
+            Ok(outcome)
+        })
+        .await
+    }
+
+    /// Notes an agent's new certificate. `None`: the key that asked holds no agent any more.
+    ///
+    /// # Errors
+    ///
+    /// The store cannot be written; nothing changed.
+    pub(crate) async fn renew(
+        self: &Arc<Self>,
+        renewal: Renewal,
+    ) -> Result<Option<Agent>, StoreError> {
+        self.write(|state| async move {
+            let change = state.store.renew(&renewal).await?;
+            Ok(change.map(|change| state.publish_agent(&change)))
+        })
+        .await
+    }
+
+    /// Revokes an agent. `None`: no such agent, or revoked before.
+    ///
+    /// # Errors
+    ///
+    /// The store cannot be written; nothing changed.
+    pub(crate) async fn revoke(
+        self: &Arc<Self>,
+        name: &str,
+        revocation: Revocation,
+    ) -> Result<Option<Agent>, StoreError> {
+        let name = name.to_owned();
+        self.write(|state| async move {
+            let change = state.store.revoke(&name, &revocation).await?;
+            Ok(change.map(|change| state.publish_agent(&change)))
+        })
+        .await
+    }
+
+    /// Notes when agents were last seen: in the store and in memory, without a new revision.
+    ///
+    /// # Errors
+    ///
+    /// The store cannot be written.
+    pub(crate) async fn seen(
+        self: &Arc<Self>,
+        agents: Vec<(String, Timestamp)>,
+    ) -> Result<(), StoreError> {
+        self.write(|state| async move {
+            state.store.seen(&agents).await?;
+            let mut snapshot = Snapshot::clone(&state.snapshot.load());
+            let known = Arc::make_mut(&mut snapshot.agents);
+            for (name, at) in &agents {
+                if let Some(agent) = known.get_mut(name) {
+                    let agent = Arc::make_mut(agent);
+                    agent.last_seen = agent.last_seen.max(Some(*at));
+                }
+            }
+            state.snapshot.store(Arc::new(snapshot));
+            Ok(())
+        })
+        .await
+    }
+
+    /// Finishes the write that runs and closes the store.
+    ///
+    /// # Errors
+    ///
+    /// The store could not write what was left.
+    pub(crate) async fn close(&self) -> Result<(), StoreError> {
+        let _none_writes = self.writing.lock().await;
+        self.store.close().await
+    }
+
+    /// Runs a write to its end, whether or not its caller waits for it.
+    async fn write<T, W>(
+        self: &Arc<Self>,
+        work: impl FnOnce(Arc<Self>) -> W,
+    ) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        W: Future<Output = Result<T, StoreError>> + Send + 'static,
+    {
+        let state = Arc::clone(self);
+        let work = work(Arc::clone(self));
+        let task = tokio::spawn(async move {
+            let _one_at_a_time = state.writing.lock().await;
+            work.await
+        });
+        task.await.unwrap_or(Err(StoreError::Stopping))
+    }
+
+    fn publish_agent(&self, change: &AgentChange) -> Agent {
+        let agent = change.agent.clone();
+        self.publish(Some(change.revision), |snapshot| {
+            Arc::make_mut(&mut snapshot.agents).insert(agent.name.clone(), Arc::new(agent));
+        });
+        change.agent.clone()
+    }
+
+    /// Swaps in a changed snapshot, then tells those who watch. Without a revision nothing changed.
+    fn publish(&self, revision: Option<u64>, change: impl FnOnce(&mut Snapshot)) {
+        let Some(revision) = revision else { return };
+        let mut snapshot = Snapshot::clone(&self.snapshot.load());
+        change(&mut snapshot);
+        snapshot.revision = revision;
+        self.snapshot.store(Arc::new(snapshot));
+        self.revision.send_replace(revision);
+    }
+}

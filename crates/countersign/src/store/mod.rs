@@ -1,0 +1,234 @@
+//! What a gateway keeps: one trait, and SQLite behind it.
+//!
+//! The data plane never comes here. [`State`](crate::state::State) holds everything in memory; a write goes to the
+//! store first, then to memory, then to whoever watches. Secrets arrive sealed: the store never sees a key.
+
+use std::fmt;
+use std::future::Future;
+use std::path::Path;
+use std::pin::Pin;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+mod agent;
+mod error;
+mod lock;
+mod sqlite;
+
+pub(crate) use agent::{Agent, AgentChange, EnrolOutcome, Enrolment, Renewal, Revocation};
+pub(crate) use error::StoreError;
+pub(crate) use sqlite::SqliteStore;
+
+/// What a store's method gives: boxed, so that the store behind it is chosen at start.
+pub(crate) type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send + 'a>>;
+
+/// The durable state of a trust domain. Each method is one transaction; those that change something give the new
+/// revision.
+pub(crate) trait Store: Send + Sync + 'static {
+    /// Everything, for the snapshot in memory.
+    fn load(&self) -> Answer<'_, Contents>;
+
+    /// Writes a new trust domain, all or nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::TrustDomainSet`] when the store already has one.
+    fn initialise<'a>(&'a self, first: &'a Initial) -> Answer<'a, u64>;
+
+    /// Adds a sealed secret, or replaces the one with the same kind and id.
+    fn put_secret<'a>(&'a self, secret: &'a SealedSecret, now: Timestamp) -> Answer<'a, u64>;
+
+    /// Removes a sealed secret that is no longer needed.
+    fn remove_secret<'a>(
+        &'a self,
+        kind: SecretKind,
+        id: &'a str,
+        now: Timestamp,
+    ) -> Answer<'a, u64>;
+
+    /// Adds a version of the signed trust bundle.
+    fn publish_bundle<'a>(&'a self, bundle: &'a BundleDocument) -> Answer<'a, u64>;
+
+    /// Remembers a join token, so that it is used once, and forgets those long past.
+    fn create_join<'a>(&'a self, token: &'a JoinToken) -> Answer<'a, u64>;
+
+    /// Uses a join token and enters its agent: both or neither.
+    fn enrol<'a>(&'a self, enrolment: &'a Enrolment) -> Answer<'a, EnrolOutcome>;
+
+    /// Notes an agent's new certificate, and its new key if that changed. `None`: the key that asked holds no agent.
+    fn renew<'a>(&'a self, renewal: &'a Renewal) -> Answer<'a, Option<AgentChange>>;
+
+    /// Notes when agents were last seen. Not a change: the revision stays.
+    fn seen<'a>(&'a self, agents: &'a [(String, Timestamp)]) -> Answer<'a, ()>;
+
+    /// Revokes an agent and its key. `None`: no such agent, or revoked before.
+    fn revoke<'a>(
+        &'a self,
+        name: &'a str,
+        revocation: &'a Revocation,
+    ) -> Answer<'a, Option<AgentChange>>;
+
+    /// Adds a grant. `None`: it was there.
+    fn add_grant<'a>(&'a self, grant: &'a GrantRecord) -> Answer<'a, Option<u64>>;
+
+    /// Removes a grant. `None`: there was none.
+    fn remove_grant<'a>(
+        &'a self,
+        principal: &'a str,
+        service: &'a str,
+        now: Timestamp,
+    ) -> Answer<'a, Option<u64>>;
+
+    /// Writes a consistent copy to a file that must not exist.
+    fn copy_to<'a>(&'a self, file: &'a Path) -> Answer<'a, ()>;
+
+    /// Finishes what was begun and lets go of the files.
+    fn close(&self) -> Answer<'_, ()>;
+}
+
+/// All that a store holds, as one transaction saw it.
+#[derive(Debug)]
+pub(crate) struct Contents {
+    /// Counts changes; grows with each.
+    pub(crate) revision: u64,
+    /// Absent before the first start.
+    pub(crate) trust_domain: Option<String>,
+    pub(crate) secrets: Vec<SealedSecret>,
+    /// The newest.
+    pub(crate) bundle: Option<BundleDocument>,
+    /// By name.
+    pub(crate) agents: Vec<Agent>,
+    /// By principal, then service.
+    pub(crate) grants: Vec<GrantRecord>,
+}
+
+/// What a first start writes.
+#[derive(Debug)]
+pub(crate) struct Initial {
+    pub(crate) trust_domain: String,
+    pub(crate) secrets: Vec<SealedSecret>,
+    pub(crate) bundle: BundleDocument,
+}
+
+/// What a secret is for; its name is part of what the seal authenticates.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) enum SecretKind {
+    /// Signs the trust bundle.
+    TrustDomainKey,
+    /// Issues certificates: one for each anchor.
+    Anchor,
+    /// Seals access tokens.
+    AccessKey,
+    /// Seals join tokens.
+    JoinKey,
+}
+
+impl SecretKind {
+    const ALL: [Self; 4] = [
+        Self::TrustDomainKey,
+        Self::Anchor,
+        Self::AccessKey,
+        Self::JoinKey,
+    ];
+
+    /// The name in the store.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::TrustDomainKey => "trust-domain-key",
+            Self::Anchor => "anchor",
+            Self::AccessKey => "access-key",
+            Self::JoinKey => "join-key",
+        }
+    }
+
+    fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.name() == name)
+    }
+}
+
+/// A secret as it lies on disk: ciphertext under the root key.
+#[derive(Clone, Debug)]
+pub(crate) struct SealedSecret {
+    pub(crate) kind: SecretKind,
+    /// Tells secrets of one kind apart: a key id or an algorithm.
+    pub(crate) id: String,
+    /// PASERK or PASETO text.
+    pub(crate) sealed: String,
+    pub(crate) not_before: Timestamp,
+    pub(crate) not_after: Option<Timestamp>,
+}
+
+/// One version of the signed trust bundle, in the form it is served in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct BundleDocument {
+    pub(crate) version: u64,
+    pub(crate) issued_at: Timestamp,
+    pub(crate) document: Vec<u8>,
+}
+
+/// A join token that was given out: its id, never the token.
+#[derive(Clone, Debug)]
+pub(crate) struct JoinToken {
+    pub(crate) id: String,
+    /// The agent that it lets in.
+    pub(crate) name: String,
+    /// Whether it may take over a name in use.
+    pub(crate) replaces: bool,
+    pub(crate) created_at: Timestamp,
+    /// The uid of the operator.
+    pub(crate) created_by: u32,
+    pub(crate) expires_at: Timestamp,
+}
+
+/// A grant, and who gave it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub(crate) struct GrantRecord {
+    pub(crate) principal: String,
+    pub(crate) service: String,
+    pub(crate) created_at: Timestamp,
+    /// The uid of the operator.
+    pub(crate) created_by: u32,
+}
+
+/// SHA-384 of a public key's SubjectPublicKeyInfo: how a key is named everywhere.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) struct SpkiHash(pub(crate) [u8; 48]);
+
+impl fmt::Display for SpkiHash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl fmt::Debug for SpkiHash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "SpkiHash({self})")
+    }
+}
+
+impl Serialize for SpkiHash {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for SpkiHash {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let mut bytes = [0; 48];
+        base16ct(&text, &mut bytes)
+            .ok_or_else(|| serde::de::Error::custom("not 96 hexadecimal digits"))?;
+        Ok(Self(bytes))
+    }
+}
+
+fn base16ct(text: &str, bytes: &mut [u8; 48]) -> Option<()> {
+    if text.len() != 96 || !text.is_ascii() {
+        return None;
+    }
+    for (at, byte) in bytes.iter_mut().enumerate() {
+        *byte = u8::from_str_radix(text.get(2 * at..2 * at + 2)?, 16).ok()?;
+    }
+    Some(())
+}

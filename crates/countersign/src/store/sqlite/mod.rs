@@ -1,0 +1,334 @@
+//! SQLite behind the [`Store`] trait: one file in WAL mode, one connection, one gateway.
+//!
+//! `synchronous = FULL` makes each commit reach the disk before it is acknowledged, so that no power cut or SIGKILL
+//! loses one; writes are few (enrolments, renewals, operators), so the cost does not matter.
+
+use std::fs::{self, OpenOptions};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use sqlx::migrate::{MigrateError, Migrator};
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
+use sqlx::{Sqlite, SqlitePool, Transaction};
+
+use super::lock::Lock;
+use super::{
+    AgentChange, Answer, BundleDocument, Contents, EnrolOutcome, Enrolment, GrantRecord, Initial,
+    JoinToken, Renewal, Revocation, SealedSecret, SecretKind, Store, StoreError,
+};
+
+mod enrolment;
+mod rows;
+mod writes;
+
+/// An SQLite database that this process alone serves from.
+#[derive(Debug)]
+pub(crate) struct SqliteStore {
+    file: PathBuf,
+    pool: SqlitePool,
+    _lock: Lock,
+}
+
+impl SqliteStore {
+    /// Opens the database, or creates it with mode 0600, and brings its schema up to date.
+    ///
+    /// # Errors
+    ///
+    /// Each state that a database can be found in has its variant of [`StoreError`].
+    pub(crate) async fn open(file: &Path) -> Result<Self, StoreError> {
+        let lock = Lock::take(file)?;
+        create_private(file)?;
+        let options = SqliteConnectOptions::new()
+            .filename(file)
+            .journal_mode(SqliteJournalMode::Wal)
+            .synchronous(SqliteSynchronous::Full)
+            .busy_timeout(BUSY_TIMEOUT);
+        let pool = SqlitePoolOptions::new()
+            .max_connections(1)
+            .acquire_timeout(ACQUIRE_TIMEOUT)
+            .connect_with(options)
+            .await
+            .map_err(|error| database_error(file, &error))?;
+        refuse_foreign(file, &pool).await?;
+        MIGRATIONS
+            .run(&pool)
+            .await
+            .map_err(|error| migration_error(file, error))?;
+        Ok(Self {
+            file: file.to_owned(),
+            pool,
+            _lock: lock,
+        })
+    }
+
+    /// Takes the write lock at once: a transaction that reads first and writes later could be refused half-way.
+    async fn begin(&self) -> Result<Transaction<'static, Sqlite>, StoreError> {
+        self.pool
+            .begin_with("BEGIN IMMEDIATE")
+            .await
+            .map_err(|error| self.error(&error))
+    }
+
+    /// Commits what worked and rolls back what did not.
+    async fn finish<T>(
+        &self,
+        outcome: Result<T, RowError>,
+        transaction: Transaction<'static, Sqlite>,
+    ) -> Result<T, StoreError> {
+        match outcome {
+            Ok(value) => {
+                transaction
+                    .commit()
+                    .await
+                    .map_err(|error| self.error(&error))?;
+                Ok(value)
+            }
+            Err(RowError::Database(error)) => Err(self.error(&error)),
+            Err(RowError::BadValue(place)) => Err(StoreError::BadValue {
+                file: self.file.clone(),
+                place,
+            }),
+            Err(RowError::TrustDomainSet(stored)) => Err(StoreError::TrustDomainSet {
+                file: self.file.clone(),
+                stored,
+            }),
+        }
+    }
+
+    fn error(&self, error: &sqlx::Error) -> StoreError {
+        database_error(&self.file, error)
+    }
+}
+
+/// One method of [`Store`] as one transaction.
+macro_rules! transaction {
+    ($store:ident, $function:path $(, $argument:expr)*) => {
+        Box::pin(async move {
+            let mut transaction = $store.begin().await?;
+            let outcome = $function(&mut transaction $(, $argument)*).await;
+            $store.finish(outcome, transaction).await
+        })
+    };
+}
+
+impl Store for SqliteStore {
+    fn load(&self) -> Answer<'_, Contents> {
+        transaction!(self, rows::contents)
+    }
+
+    fn initialise<'a>(&'a self, first: &'a Initial) -> Answer<'a, u64> {
+        transaction!(self, writes::initialise, first)
+    }
+
+    fn put_secret<'a>(&'a self, secret: &'a SealedSecret, now: Timestamp) -> Answer<'a, u64> {
+        transaction!(self, writes::put_secret, secret, now)
+    }
+
+    fn remove_secret<'a>(
+        &'a self,
+        kind: SecretKind,
+        id: &'a str,
+        now: Timestamp,
+    ) -> Answer<'a, u64> {
+        transaction!(self, writes::remove_secret, kind, id, now)
+    }
+
+    fn publish_bundle<'a>(&'a self, bundle: &'a BundleDocument) -> Answer<'a, u64> {
+        transaction!(self, writes::publish_bundle, bundle)
+    }
+
+    fn create_join<'a>(&'a self, token: &'a JoinToken) -> Answer<'a, u64> {
+        transaction!(self, enrolment::create_join, token)
+    }
+
+    fn enrol<'a>(&'a self, enrolment: &'a Enrolment) -> Answer<'a, EnrolOutcome> {
+        transaction!(self, enrolment::enrol, enrolment)
+    }
+
+    fn renew<'a>(&'a self, renewal: &'a Renewal) -> Answer<'a, Option<AgentChange>> {
+        transaction!(self, enrolment::renew, renewal)
+    }
+
+    fn seen<'a>(&'a self, agents: &'a [(String, Timestamp)]) -> Answer<'a, ()> {
+        transaction!(self, writes::seen, agents)
+    }
+
+    fn revoke<'a>(
+        &'a self,
+        name: &'a str,
+        revocation: &'a Revocation,
+    ) -> Answer<'a, Option<AgentChange>> {
+        transaction!(self, enrolment::revoke, name, revocation)
+    }
+
+    fn add_grant<'a>(&'a self, grant: &'a GrantRecord) -> Answer<'a, Option<u64>> {
+        transaction!(self, writes::add_grant, grant)
+    }
+
+    fn remove_grant<'a>(
+        &'a self,
+        principal: &'a str,
+        service: &'a str,
+        now: Timestamp,
+    ) -> Answer<'a, Option<u64>> {
+        transaction!(self, writes::remove_grant, principal, service, now)
+    }
+
+    fn copy_to<'a>(&'a self, file: &'a Path) -> Answer<'a, ()> {
+        Box::pin(async move {
+            sqlx::query("VACUUM INTO ?")
+                .bind(file.to_string_lossy())
+                .execute(&self.pool)
+                .await
+                .map_err(|error| self.error(&error))?;
+            Ok(())
+        })
+    }
+
+    fn close(&self) -> Answer<'_, ()> {
+        Box::pin(async {
+            self.pool.close().await;
+            Ok(())
+        })
+    }
+}
+
+/// Why rows could not be read or written; the store adds which file it was.
+#[derive(Debug)]
+enum RowError {
+    Database(sqlx::Error),
+    BadValue(&'static str),
+    TrustDomainSet(String),
+}
+
+impl From<sqlx::Error> for RowError {
+    fn from(error: sqlx::Error) -> Self {
+        Self::Database(error)
+    }
+}
+
+/// SQLite would create the file with the process's umask; the WAL beside it takes over the file's mode.
+fn create_private(file: &Path) -> Result<(), StoreError> {
+    let failed = |action| {
+        move |source| StoreError::File {
+            action,
+            file: file.to_owned(),
+            source,
+        }
+    };
+    let created = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(file);
+    match created {
+        Ok(_) => return Ok(()),
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
+        Err(error) => return Err(failed("create")(error)),
+    }
+    let mode = fs::metadata(file).map_err(failed("read"))?.mode() & 0o7777;
+    if mode & 0o077 != 0 {
+        return Err(StoreError::Mode {
+            file: file.to_owned(),
+            mode,
+        });
+    }
+    Ok(())
+}
+
+/// A database that has tables but not our mark belongs to someone else: nothing is written to it.
+async fn refuse_foreign(file: &Path, pool: &SqlitePool) -> Result<(), StoreError> {
+    let failed = |error: sqlx::Error| database_error(file, &error);
+    let application_id: i64 = sqlx::query_scalar("PRAGMA application_id")
+        .fetch_one(pool)
+        .await
+        .map_err(failed)?;
+    let tables: i64 = sqlx::query_scalar("SELECT count(*) FROM sqlite_schema")
+        .fetch_one(pool)
+        .await
+        .map_err(failed)?;
+    if application_id == APPLICATION_ID || (application_id == 0 && tables == 0) {
+        return Ok(());
+    }
+    // A first start that was killed inside its migration has sqlx's table and nothing else.
+    let ours: i64 = sqlx::query_scalar(
+        "SELECT count(*) FROM sqlite_schema WHERE tbl_name != '_sqlx_migrations'",
+    )
+    .fetch_one(pool)
+    .await
+    .map_err(failed)?;
+    match ours {
+        0 => Ok(()),
+        _ => Err(StoreError::Foreign {
+            file: file.to_owned(),
+            application_id,
+        }),
+    }
+}
+
+fn migration_error(file: &Path, error: MigrateError) -> StoreError {
+    let known = MIGRATIONS
+        .iter()
+        .map(|migration| migration.version)
+        .max()
+        .unwrap_or(0);
+    let file_name = file.to_owned();
+    match error {
+        MigrateError::VersionMissing(found) => StoreError::NewerSchema {
+            file: file_name,
+            found,
+            known,
+        },
+        MigrateError::VersionMismatch(version) => StoreError::AlteredSchema {
+            file: file_name,
+            version,
+        },
+        MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _) => {
+            database_error(file, &error)
+        }
+        other => StoreError::Other {
+            file: file_name,
+            message: other.to_string(),
+        },
+    }
+}
+
+/// SQLite's primary result code is the low byte of the extended one (<https://sqlite.org/rescode.html>).
+fn database_error(file: &Path, error: &sqlx::Error) -> StoreError {
+    let code = error
+        .as_database_error()
+        .and_then(|error| error.code())
+        .and_then(|code| code.parse::<u32>().ok())
+        .map(|extended| extended & 0xff);
+    let file = file.to_owned();
+    match code {
+        Some(SQLITE_BUSY | SQLITE_LOCKED) => StoreError::Locked { file },
+        Some(SQLITE_FULL) => StoreError::Full { file },
+        Some(SQLITE_NOTADB | SQLITE_CORRUPT) => StoreError::NotADatabase { file },
+        Some(SQLITE_READONLY) => StoreError::ReadOnly { file },
+        _ => StoreError::Other {
+            file,
+            message: error.to_string(),
+        },
+    }
+}
+
+static MIGRATIONS: Migrator = sqlx::migrate!("migrations/sqlite");
+
+/// "csgn"; the first migration sets it.
+const APPLICATION_ID: i64 = 0x6373_676e;
+
+/// How long another program may hold the database's lock before a write is given up.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// How long a write may wait for those before it.
+const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(10);
+
+const SQLITE_BUSY: u32 = 5;
+const SQLITE_LOCKED: u32 = 6;
+const SQLITE_READONLY: u32 = 8;
+const SQLITE_CORRUPT: u32 = 11;
+const SQLITE_FULL: u32 = 13;
+const SQLITE_NOTADB: u32 = 26;
