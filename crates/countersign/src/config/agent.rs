@@ -1,9 +1,15 @@
 //! The agent's file.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use super::error::ConfigError;
+use super::kind::{
+    ADDRESS, BIND, BindTo, FILE, FLAG, HOST_PORT, MODE, PROFILE, SERVICE, SPAN, UIDS,
+};
+use super::operation::{agent_telemetry, check_loopback, off_loopback_key};
+use super::reader::{Document, Table, key};
 use super::{HostPort, LogConfig, ServiceName, TelemetryConfig};
 
 /// Everything an agent is told.
@@ -76,4 +82,193 @@ pub(crate) struct BackoffConfig {
     pub(crate) first: Duration,
     /// The longest wait.
     pub(crate) longest: Duration,
+}
+
+impl AgentConfig {
+    /// Reads and checks a file.
+    ///
+    /// # Errors
+    ///
+    /// The first thing that is wrong with it, with its line.
+    pub(crate) fn read(file: &Path) -> Result<Self, ConfigError> {
+        let unreadable = |source| ConfigError::Unreadable {
+            file: file.to_owned(),
+            source,
+        };
+        Self::parse(file, std::fs::read_to_string(file).map_err(unreadable)?)
+    }
+
+    /// Checks the text of a file. The file's folder is put before relative paths.
+    ///
+    /// # Errors
+    ///
+    /// The first thing that is wrong with it, with its line.
+    pub(crate) fn parse(file: &Path, text: String) -> Result<Self, ConfigError> {
+        Self::parse_document(&Document::new(file, text))
+    }
+
+    pub(super) fn parse_document(document: &Document) -> Result<Self, ConfigError> {
+        let mut root = document.root()?;
+        let gateway = key("gateway", &HOST_PORT, "the gateway's address");
+        let state_dir = key(
+            "state_dir",
+            &FILE,
+            "the folder for the agent's key, certificate and trust bundle",
+        );
+        let join = key(
+            "join_string_file",
+            &FILE,
+            "a file with a join string, read while the agent has not joined",
+        );
+        let profile = key("profile", &PROFILE, "the algorithms that are allowed");
+        let rekey = key(
+            "rekey_interval",
+            &SPAN,
+            "how often a fresh connection, with a fresh secret, takes over",
+        );
+        let drain = key(
+            "drain_time",
+            &SPAN,
+            "how long a stop waits for streams to end",
+        );
+        let config = Self {
+            gateway: root.find(gateway.absent("the one in the join string"))?,
+            state_dir: root.read_path(state_dir.or("\"/var/lib/countersign-agent\""))?,
+            join_string_file: root.find_path(join.absent("none"))?,
+            profile: root.read(profile.or("\"hybrid@1\""))?,
+            rekey_interval: root.read(rekey.or("\"1h\""))?,
+            drain_time: root.read(drain.or("\"30s\""))?,
+            listeners: read_listeners(&mut root)?,
+            proxy: ProxyConfig::read(root.table("proxy")?)?,
+            backoff: BackoffConfig::read(root.table("backoff")?)?,
+            log: LogConfig::read(root.table("log")?)?,
+            telemetry: agent_telemetry(root.table("telemetry")?)?,
+        };
+        root.finish().map(|()| config)
+    }
+}
+
+fn read_listeners(root: &mut Table<'_>) -> Result<Vec<AgentListenerConfig>, ConfigError> {
+    let mut listeners: Vec<AgentListenerConfig> = Vec::new();
+    for mut table in root.tables("listener")? {
+        let service = key("service", &SERVICE, "the service it leads to");
+        let own = key(
+            "own_connection",
+            &FLAG,
+            "carry its streams on a connection apart from all others, for bulk",
+        );
+        let listener = AgentListenerConfig {
+            service: table.read(service)?,
+            bind: read_bind(&mut table)?,
+            own_connection: table.read(own.or("false"))?,
+        };
+        if listeners
+            .iter()
+            .any(|other| other.bind.place() == listener.bind.place() && !other.bind.is_any_port())
+        {
+            let message = format!("another listener has `{}` already", listener.bind.place());
+            return Err(table.contradiction(
+                "bind",
+                message,
+                "give each listener a place of its own",
+            ));
+        }
+        table.finish()?;
+        listeners.push(listener);
+    }
+    Ok(listeners)
+}
+
+fn read_bind(table: &mut Table<'_>) -> Result<Bind, ConfigError> {
+    let bind = table.read(key("bind", &BIND, "where it listens"))?;
+    let off_loopback = table.read(off_loopback_key())?;
+    let mode = table.read(key("mode", &MODE, "the Unix socket's mode").or("0o600"))?;
+    let allowed_uids = key(
+        "allowed_uids",
+        &UIDS,
+        "who may connect to the Unix socket, beside the agent's own user",
+    );
+    let allowed_uids = table.read(allowed_uids.or("[]"))?;
+    match bind {
+        BindTo::Unix(path) => Ok(Bind::Unix {
+            path: table.beside(path),
+            mode,
+            allowed_uids,
+        }),
+        BindTo::Tcp(address) => {
+            check_loopback(table, "bind", address, off_loopback)?;
+            match ["mode", "allowed_uids"]
+                .into_iter()
+                .find(|key| table.has(key))
+            {
+                None => Ok(Bind::Tcp(address)),
+                Some(key) => {
+                    let message = format!("`{key}` means nothing for the TCP port `{address}`");
+                    let remedy =
+                        "listen on a Unix socket (`bind = \"unix:/path\"`), or remove the key";
+                    Err(table.contradiction(key, message, remedy))
+                }
+            }
+        }
+    }
+}
+
+impl Bind {
+    /// Where it listens, as the file spells it.
+    pub(crate) fn place(&self) -> String {
+        match self {
+            Self::Tcp(address) => address.to_string(),
+            Self::Unix { path, .. } => format!("unix:{}", path.display()),
+        }
+    }
+
+    fn is_any_port(&self) -> bool {
+        matches!(self, Self::Tcp(address) if address.port() == 0)
+    }
+}
+
+impl ProxyConfig {
+    fn read(mut table: Table<'_>) -> Result<Self, ConfigError> {
+        let http = key(
+            "http",
+            &ADDRESS,
+            "a local HTTP CONNECT proxy; names are resolved by the gateway",
+        );
+        let socks = key(
+            "socks",
+            &ADDRESS,
+            "a local SOCKS5 proxy; names are resolved by the gateway",
+        );
+        let proxy = Self {
+            http: table.find(http.absent("none"))?,
+            socks: table.find(socks.absent("none"))?,
+        };
+        let off_loopback = table.read(off_loopback_key())?;
+        for (key, address) in [("http", proxy.http), ("socks", proxy.socks)] {
+            if let Some(address) = address {
+                check_loopback(&table, key, address, off_loopback)?;
+            }
+        }
+        table.finish().map(|()| proxy)
+    }
+}
+
+impl BackoffConfig {
+    fn read(mut table: Table<'_>) -> Result<Self, ConfigError> {
+        let first = key(
+            "first",
+            &SPAN,
+            "the first wait before connecting again; it doubles, with jitter",
+        );
+        let longest = key("longest", &SPAN, "the longest wait");
+        let backoff = Self {
+            first: table.read(first.or("\"500ms\""))?,
+            longest: table.read(longest.or("\"30s\""))?,
+        };
+        if backoff.first > backoff.longest {
+            let message = "`first` is longer than `longest`".to_owned();
+            return Err(table.contradiction("first", message, "make `first` the shorter one"));
+        }
+        table.finish().map(|()| backoff)
+    }
 }

@@ -1,12 +1,15 @@
 //! The gateway's file.
 
-use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use jiff::Timestamp;
-
-use super::{AuditConfig, HostPort, LogConfig, Network, OperateConfig, TelemetryConfig};
+use super::error::ConfigError;
+use super::kind::{COUNT, DOMAIN, FILE, HEADER_BYTES, LABEL, SPAN, STREAMS};
+use super::reader::{Document, Table, key};
+use super::{
+    AuditConfig, ExceptionConfig, GrantConfig, ListenerConfig, LogConfig, OperateConfig,
+    ServiceConfig, TelemetryConfig, exception, listener, operation, service,
+};
 
 /// Everything a gateway is told. Paths are absolute or relative to the working directory; the file's own folder has been
 /// put before relative ones.
@@ -44,102 +47,6 @@ pub(crate) struct GatewayConfig {
     pub(crate) limits: LimitsConfig,
 }
 
-/// One port on which channels are accepted.
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) struct ListenerConfig {
-    /// Names the listener in records, exceptions and metrics.
-    pub(crate) name: String,
-    /// Where it listens.
-    pub(crate) address: SocketAddr,
-    /// The stage of the migration: `strict`, `hybrid` or `classical-canary`.
-    pub(crate) stage: String,
-    /// The list of algorithms, such as `hybrid@1`.
-    pub(crate) profile: String,
-    /// The address that join strings carry, when it is not `address`.
-    pub(crate) advertised_address: Option<HostPort>,
-    /// Certificates for agentless clients, chosen by the names in them; the first is the default.
-    pub(crate) classical_certificates: Vec<ClassicalCertificateConfig>,
-    /// Whether agentless clients are served under `strict`.
-    pub(crate) agentless_in_strict: bool,
-    /// How many connections may be in their handshake at once.
-    pub(crate) handshakes: usize,
-    /// How long a handshake may take.
-    pub(crate) handshake_timeout: Duration,
-}
-
-/// A certificate chain and its key, both PEM files.
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) struct ClassicalCertificateConfig {
-    /// The chain, leaf first.
-    pub(crate) certificate: PathBuf,
-    /// The leaf's private key.
-    pub(crate) key: PathBuf,
-}
-
-/// One upstream service.
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) struct ServiceConfig {
-    /// The name in `CONNECT name:port`, a DNS label.
-    pub(crate) name: String,
-    /// The port in `CONNECT name:port`.
-    pub(crate) port: u16,
-    /// Where the service is.
-    pub(crate) upstream: HostPort,
-    /// Whether the last hop may be plain TCP off loopback.
-    pub(crate) plaintext: bool,
-    /// TLS on the last hop; plain TCP when absent.
-    pub(crate) tls: Option<ServiceTlsConfig>,
-    /// Whether PROXY protocol v2 is sent before the first byte.
-    pub(crate) proxy_protocol: bool,
-    /// Names by which agentless clients reach the service.
-    pub(crate) sni: Vec<String>,
-    /// How long connecting upstream may take, its TLS included.
-    pub(crate) connect_timeout: Duration,
-    /// How long a stream may carry nothing.
-    pub(crate) idle_timeout: Duration,
-    /// How old a stream may grow; without end when absent.
-    pub(crate) max_stream_age: Option<Duration>,
-}
-
-/// TLS on the way to a service.
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) struct ServiceTlsConfig {
-    /// The authorities that may vouch for the service, a PEM file.
-    pub(crate) ca: PathBuf,
-    /// The name its certificate must have, when it is not the upstream's host.
-    pub(crate) name: Option<String>,
-    /// The gateway's own certificate for it, when it asks for one.
-    pub(crate) identity: Option<ClassicalCertificateConfig>,
-}
-
-/// Someone who may still use classical key exchange, until a date.
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) struct ExceptionConfig {
-    /// Names the exception in records and metrics.
-    pub(crate) id: String,
-    /// The listener it holds for; every `classical-canary` one when absent.
-    pub(crate) listener: Option<String>,
-    /// The network the client comes from. This or `sni` is there.
-    pub(crate) source: Option<Network>,
-    /// The name the client asks for.
-    pub(crate) sni: Option<String>,
-    /// Who answers for it.
-    pub(crate) owner: String,
-    /// Why it is needed.
-    pub(crate) reason: String,
-    /// When it ends.
-    pub(crate) ends: Timestamp,
-}
-
-/// A principal that may reach a service.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct GrantConfig {
-    /// A SPIFFE ID, or `anonymous`.
-    pub(crate) principal: String,
-    /// The service's name.
-    pub(crate) service: String,
-}
-
 /// Which policy decides.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct PolicyConfig {
@@ -158,4 +65,123 @@ pub(crate) struct LimitsConfig {
     pub(crate) header_bytes: u32,
     /// How long a stop or a rekey waits for streams to end.
     pub(crate) drain_time: Duration,
+}
+
+impl GatewayConfig {
+    /// Reads and checks a file.
+    ///
+    /// # Errors
+    ///
+    /// The first thing that is wrong with it, with its line.
+    pub(crate) fn read(file: &Path) -> Result<Self, ConfigError> {
+        let unreadable = |source| ConfigError::Unreadable {
+            file: file.to_owned(),
+            source,
+        };
+        Self::parse(file, std::fs::read_to_string(file).map_err(unreadable)?)
+    }
+
+    /// Checks the text of a file. The file's folder is put before relative paths.
+    ///
+    /// # Errors
+    ///
+    /// The first thing that is wrong with it, with its line.
+    pub(crate) fn parse(file: &Path, text: String) -> Result<Self, ConfigError> {
+        Self::parse_document(&Document::new(file, text))
+    }
+
+    pub(super) fn parse_document(document: &Document) -> Result<Self, ConfigError> {
+        let mut root = document.root()?;
+        let domain = key("trust_domain", &DOMAIN, "the SPIFFE trust domain");
+        let name = key(
+            "name",
+            &LABEL,
+            "the gateway is `spiffe://<trust_domain>/gateway/<name>`",
+        );
+        let state_dir = key("state_dir", &FILE, "the folder for what the gateway keeps");
+        let root_key = key(
+            "root_key_file",
+            &FILE,
+            "the key under which all others are sealed; made when missing",
+        );
+        let trust_domain = root.read(domain.until_restart())?;
+        let name = root.read(name.or("\"main\"").until_restart())?;
+        let state_dir = root.read_path(state_dir.or("\"/var/lib/countersign\"").until_restart())?;
+        let root_key_file =
+            root.find_path(root_key.absent("`root.key` in `state_dir`").until_restart())?;
+        let listeners = listener::read(&mut root)?;
+        let services = service::read(&mut root, &format!("gateway.{trust_domain}"))?;
+        let config = Self {
+            root_key_file: root_key_file.unwrap_or_else(|| state_dir.join("root.key")),
+            exceptions: exception::read(&mut root, &listeners)?,
+            grants: exception::read_grants(&mut root, &trust_domain, &services)?,
+            policy: PolicyConfig::read(root.table("policy")?)?,
+            limits: LimitsConfig::read(root.table("limits")?)?,
+            operate: OperateConfig::read(root.table("operate")?)?,
+            telemetry: operation::gateway_telemetry(root.table("telemetry")?)?,
+            audit: AuditConfig::read(root.table("audit")?, &state_dir)?,
+            log: LogConfig::read(root.table("log")?)?,
+            store_file: read_store(root.table("store")?, &state_dir)?,
+            trust_domain,
+            name,
+            state_dir,
+            listeners,
+            services,
+        };
+        root.finish().map(|()| config)
+    }
+}
+
+fn read_store(mut table: Table<'_>, state_dir: &Path) -> Result<PathBuf, ConfigError> {
+    let file = key("file", &FILE, "the database, SQLite");
+    let file = table.find_path(file.absent("`gateway.db` in `state_dir`").until_restart())?;
+    table
+        .finish()
+        .map(|()| file.unwrap_or_else(|| state_dir.join("gateway.db")))
+}
+
+impl PolicyConfig {
+    fn read(mut table: Table<'_>) -> Result<Self, ConfigError> {
+        let bundle = key(
+            "bundle",
+            &FILE,
+            "a folder with an OPA bundle that decides instead of the built-in one",
+        );
+        let policy = Self {
+            bundle: table.find_path(bundle.absent("the built-in bundle"))?,
+        };
+        table.finish().map(|()| policy)
+    }
+}
+
+impl LimitsConfig {
+    fn read(mut table: Table<'_>) -> Result<Self, ConfigError> {
+        let channels = key(
+            "channels",
+            &COUNT,
+            "channels open at once, over all listeners",
+        );
+        let streams = key(
+            "streams_per_channel",
+            &STREAMS,
+            "streams open at once in one channel",
+        );
+        let header = key(
+            "header_bytes",
+            &HEADER_BYTES,
+            "bytes of one request's headers",
+        );
+        let drain = key(
+            "drain_time",
+            &SPAN,
+            "how long a stop waits for streams to end",
+        );
+        let limits = Self {
+            channels: table.read(channels.or("20000").until_restart())?,
+            streams_per_channel: table.read(streams.or("256"))?,
+            header_bytes: table.read(header.or("16384"))?,
+            drain_time: table.read(drain.or("\"30s\""))?,
+        };
+        table.finish().map(|()| limits)
+    }
 }

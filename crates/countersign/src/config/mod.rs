@@ -5,14 +5,23 @@
 //! allows nobody, and speaks post-quantum key exchange. What weakens that is one key spelled `dangerous_…`.
 
 mod agent;
+mod error;
+mod exception;
 mod gateway;
+mod kind;
+mod listener;
 mod network;
 mod operation;
+mod reader;
+mod service;
 
 pub(crate) use agent::{AgentConfig, AgentListenerConfig, BackoffConfig, Bind, ProxyConfig};
-pub(crate) use gateway::{
-    ClassicalCertificateConfig, ExceptionConfig, GatewayConfig, GrantConfig, LimitsConfig,
-    ListenerConfig, PolicyConfig, ServiceConfig, ServiceTlsConfig,
-};
+pub(crate) use error::{ConfigError, Place, Problem};
+pub(crate) use exception::{ExceptionConfig, GrantConfig, principal_named};
+pub(crate) use gateway::{GatewayConfig, LimitsConfig, PolicyConfig};
+pub(crate) use listener::{ClassicalCertificateConfig, ListenerConfig};
 pub(crate) use network::{HostPort, Network, ServiceName};
-pub(crate) use operation::{AuditConfig, LogConfig, LogFormat, OperateConfig, TelemetryConfig};
+pub(crate) use operation::{
+    AuditConfig, DEFAULT_SOCKET, LogConfig, LogFormat, OperateConfig, TelemetryConfig,
+};
+pub(crate) use service::{ServiceConfig, ServiceTlsConfig};

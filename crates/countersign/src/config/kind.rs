@@ -1,0 +1,268 @@
+//! The kinds of values that keys take: what each is called, and what it is parsed into.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+use toml::de::DeValue;
+
+use super::network::{HostPort, Network, ServiceName, is_domain, is_label};
+use super::operation::LogFormat;
+
+/// A kind of value.
+pub(super) struct Kind<T> {
+    /// What it is, with an article and an example.
+    pub(super) name: &'static str,
+    /// Parses it, or says what would be allowed.
+    pub(super) parse: fn(&DeValue<'_>) -> Result<T, String>,
+}
+
+pub(super) static FLAG: Kind<bool> = Kind {
+    name: "`true` or `false`",
+    parse: |value| value.as_bool().ok_or_else(|| FLAG.name.to_owned()),
+};
+
+pub(super) static TEXT: Kind<String> = Kind {
+    name: "a text that is not empty",
+    parse: |value| {
+        string(value, &TEXT, |text| {
+            (!text.trim().is_empty()).then(|| text.to_owned())
+        })
+    },
+};
+
+pub(super) static LABEL: Kind<String> = Kind {
+    name: "a name of lower-case letters, digits and hyphens, at most 63",
+    parse: |value| {
+        string(value, &LABEL, |text| {
+            is_label(text).then(|| text.to_owned())
+        })
+    },
+};
+
+pub(super) static DOMAIN: Kind<String> = Kind {
+    name: "a domain name in lower case, such as `example.org`",
+    parse: |value| {
+        string(value, &DOMAIN, |text| {
+            is_domain(text).then(|| text.to_owned())
+        })
+    },
+};
+
+pub(super) static DOMAINS: Kind<Vec<String>> = Kind {
+    name: "a list of domain names in lower case, such as `[\"db.example.org\"]`",
+    parse: |value| list(value, &DOMAINS, |element| (DOMAIN.parse)(element).ok()),
+};
+
+pub(super) static FILE: Kind<PathBuf> = Kind {
+    name: "a path",
+    parse: |value| {
+        string(value, &FILE, |text| {
+            (!text.is_empty()).then(|| PathBuf::from(text))
+        })
+    },
+};
+
+pub(super) static ADDRESS: Kind<SocketAddr> = Kind {
+    name: "an IP address and a port, such as `127.0.0.1:8443`",
+    parse: |value| string(value, &ADDRESS, |text| text.parse().ok()),
+};
+
+/// An address, or `off`.
+pub(super) static ADDRESS_OR_OFF: Kind<Option<SocketAddr>> = Kind {
+    name: "an IP address and a port, such as `127.0.0.1:9464`, or `off`",
+    parse: |value| {
+        string(value, &ADDRESS_OR_OFF, |text| match text {
+            "off" => Some(None),
+            address => address.parse().ok().map(Some),
+        })
+    },
+};
+
+pub(super) static HOST_PORT: Kind<HostPort> = Kind {
+    name: "a host and a port, such as `gate.example.org:8443`",
+    parse: |value| string(value, &HOST_PORT, parsed),
+};
+
+pub(super) static NETWORK: Kind<Network> = Kind {
+    name: "a network without bits beyond its prefix, such as `10.1.0.0/16` or `2001:db8::/32`",
+    parse: |value| string(value, &NETWORK, parsed),
+};
+
+pub(super) static SERVICE: Kind<ServiceName> = Kind {
+    name: "a service's name, such as `postgres` or `postgres:5432`",
+    parse: |value| string(value, &SERVICE, parsed),
+};
+
+pub(super) static BIND: Kind<BindTo> = Kind {
+    name: "an IP address and a port, such as `127.0.0.1:5432`, or `unix:` and a path",
+    parse: |value| {
+        string(value, &BIND, |text| match text.strip_prefix("unix:") {
+            Some("") => None,
+            Some(path) => Some(BindTo::Unix(PathBuf::from(path))),
+            None => text.parse().ok().map(BindTo::Tcp),
+        })
+    },
+};
+
+/// The value of a `bind` key.
+pub(super) enum BindTo {
+    /// An IP address and port.
+    Tcp(SocketAddr),
+    /// A path.
+    Unix(PathBuf),
+}
+
+pub(super) static SPAN: Kind<Duration> = Kind {
+    name: "a span of time, such as `10s`, `15m` or `1h 30m`",
+    parse: |value| {
+        string(value, &SPAN, |text| {
+            let span = text.parse::<SignedDuration>().ok()?;
+            Duration::try_from(span).ok().filter(|span| !span.is_zero())
+        })
+    },
+};
+
+pub(super) static MOMENT: Kind<Timestamp> = Kind {
+    name: "a date and time with its offset (RFC 3339), such as `2027-01-01T00:00:00Z`",
+    parse: |value| {
+        let text = match value {
+            DeValue::Datetime(moment) => moment.to_string(),
+            value => value.as_str().unwrap_or_default().to_owned(),
+        };
+        text.parse().map_err(|_| MOMENT.name.to_owned())
+    },
+};
+
+pub(super) static PORT: Kind<u16> = Kind {
+    name: "a port, 1 to 65535",
+    parse: |value| integer(value, &PORT, |number| *number != 0),
+};
+
+pub(super) static COUNT: Kind<usize> = Kind {
+    name: "a number from 1 to 1000000",
+    parse: |value| integer(value, &COUNT, |number| (1..=1_000_000).contains(number)),
+};
+
+pub(super) static STREAMS: Kind<u32> = Kind {
+    name: "a number from 1 to 65535",
+    parse: |value| integer(value, &STREAMS, |number| (1..=65_535).contains(number)),
+};
+
+pub(super) static HEADER_BYTES: Kind<u32> = Kind {
+    name: "a number of bytes from 4096 to 1048576",
+    parse: |value| {
+        integer(value, &HEADER_BYTES, |number| {
+            (4096..=1_048_576).contains(number)
+        })
+    },
+};
+
+/// Octal is demanded, since `600` in decimal is another mode than the one that is meant.
+pub(super) static MODE: Kind<u32> = Kind {
+    name: "a file mode in octal, such as `0o600`",
+    parse: |value| {
+        let octal = value.as_integer().filter(|number| number.radix() == 8);
+        let mode = octal.and_then(|number| u32::from_str_radix(number.as_str(), 8).ok());
+        mode.filter(|mode| *mode <= 0o777)
+            .ok_or_else(|| MODE.name.to_owned())
+    },
+};
+
+pub(super) static UIDS: Kind<Vec<u32>> = Kind {
+    name: "a list of user ids, such as `[1000, 1001]`",
+    parse: |value| {
+        list(value, &UIDS, |element| {
+            integer(element, &UID, |_| true).ok()
+        })
+    },
+};
+
+static UID: Kind<u32> = Kind {
+    name: "a user id",
+    parse: |value| integer(value, &UID, |_| true),
+};
+
+pub(super) static LOG_FORMAT: Kind<LogFormat> = Kind {
+    name: "`human` or `json`",
+    parse: |value| {
+        string(value, &LOG_FORMAT, |text| match text {
+            "human" => Some(LogFormat::Human),
+            "json" => Some(LogFormat::Json),
+            _ => None,
+        })
+    },
+};
+
+pub(super) static LOG_FILTER: Kind<String> = Kind {
+    name: "a level (`error`, `warn`, `info`, `debug`, `trace`) or directives such as `info,countersign=debug`",
+    parse: |value| {
+        string(value, &LOG_FILTER, |text| {
+            let filter = tracing_subscriber::EnvFilter::try_new(text);
+            filter
+                .ok()
+                .filter(|_| !text.is_empty())
+                .map(|_| text.to_owned())
+        })
+    },
+};
+
+pub(super) static STAGE: Kind<String> = Kind {
+    name: "`strict`, `hybrid` or `classical-canary`",
+    parse: |value| one_of(value, &STAGE, &["strict", "hybrid", "classical-canary"]),
+};
+
+pub(super) static PROFILE: Kind<String> = Kind {
+    name: "`cnsa2@1`, `hybrid-high@1`, `hybrid@1` or `fips-hybrid@1`",
+    parse: |value| {
+        one_of(
+            value,
+            &PROFILE,
+            &["cnsa2@1", "hybrid-high@1", "hybrid@1", "fips-hybrid@1"],
+        )
+    },
+};
+
+fn one_of(value: &DeValue<'_>, kind: &Kind<String>, known: &[&str]) -> Result<String, String> {
+    string(value, kind, |text| {
+        known.contains(&text).then(|| text.to_owned())
+    })
+}
+
+fn parsed<T: FromStr>(text: &str) -> Option<T> {
+    text.parse().ok()
+}
+
+fn string<T>(
+    value: &DeValue<'_>,
+    kind: &Kind<T>,
+    parse: impl FnOnce(&str) -> Option<T>,
+) -> Result<T, String> {
+    value
+        .as_str()
+        .and_then(parse)
+        .ok_or_else(|| kind.name.to_owned())
+}
+
+fn integer<T: FromStr>(
+    value: &DeValue<'_>,
+    kind: &Kind<T>,
+    allowed: impl FnOnce(&T) -> bool,
+) -> Result<T, String> {
+    let decimal = value.as_integer().filter(|number| number.radix() == 10);
+    let number = decimal.and_then(|number| number.as_str().parse().ok());
+    number.filter(allowed).ok_or_else(|| kind.name.to_owned())
+}
+
+fn list<T>(
+    value: &DeValue<'_>,
+    kind: &Kind<Vec<T>>,
+    element: impl Fn(&DeValue<'_>) -> Option<T>,
+) -> Result<Vec<T>, String> {
+    let elements = value
+        .as_array()
+        .and_then(|array| array.iter().map(|e| element(e.get_ref())).collect());
+    elements.ok_or_else(|| kind.name.to_owned())
+}

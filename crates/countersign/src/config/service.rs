@@ -1,0 +1,199 @@
+//! `[[service]]`: what the gateway stands in front of.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::error::ConfigError;
+use super::kind::{DOMAIN, DOMAINS, FILE, FLAG, HOST_PORT, LABEL, PORT, SPAN};
+use super::reader::{Table, key};
+use super::{ClassicalCertificateConfig, HostPort};
+
+/// One upstream service.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct ServiceConfig {
+    /// The name in `CONNECT name:port`, a DNS label.
+    pub(crate) name: String,
+    /// The port in `CONNECT name:port`.
+    pub(crate) port: u16,
+    /// Where the service is.
+    pub(crate) upstream: HostPort,
+    /// Whether the last hop may be plain TCP off loopback.
+    pub(crate) plaintext: bool,
+    /// TLS on the last hop; plain TCP when absent.
+    pub(crate) tls: Option<ServiceTlsConfig>,
+    /// Whether PROXY protocol v2 is sent before the first byte.
+    pub(crate) proxy_protocol: bool,
+    /// Names by which agentless clients reach the service.
+    pub(crate) sni: Vec<String>,
+    /// How long connecting upstream may take, its TLS included.
+    pub(crate) connect_timeout: Duration,
+    /// How long a stream may carry nothing.
+    pub(crate) idle_timeout: Duration,
+    /// How old a stream may grow; without end when absent.
+    pub(crate) max_stream_age: Option<Duration>,
+}
+
+/// TLS on the way to a service.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct ServiceTlsConfig {
+    /// The authorities that may vouch for the service, a PEM file.
+    pub(crate) ca: PathBuf,
+    /// The name its certificate must have, when it is not the upstream's host.
+    pub(crate) name: Option<String>,
+    /// The gateway's own certificate for it, when it asks for one.
+    pub(crate) identity: Option<ClassicalCertificateConfig>,
+}
+
+/// Reads every `[[service]]`.
+pub(super) fn read(
+    root: &mut Table<'_>,
+    gateway_sni: &str,
+) -> Result<Vec<ServiceConfig>, ConfigError> {
+    let mut services: Vec<ServiceConfig> = Vec::new();
+    for mut table in root.tables("service")? {
+        let service = read_one(&mut table)?;
+        check_last_hop(&table, &service)?;
+        check_names(&table, &service, &services, gateway_sni)?;
+        table.finish()?;
+        services.push(service);
+    }
+    Ok(services)
+}
+
+fn read_one(table: &mut Table<'_>) -> Result<ServiceConfig, ConfigError> {
+    let name = key(
+        "name",
+        &LABEL,
+        "the name in `CONNECT name:port`, in grants and records",
+    );
+    let port = key("port", &PORT, "the port in `CONNECT name:port`");
+    let upstream = key("upstream", &HOST_PORT, "where the service is");
+    let plaintext = key(
+        "plaintext",
+        &FLAG,
+        "speak plain TCP to an upstream off loopback",
+    );
+    let proxy = key(
+        "proxy_protocol",
+        &FLAG,
+        "tell the upstream who calls, by PROXY protocol v2",
+    );
+    let sni = key(
+        "sni",
+        &DOMAINS,
+        "names by which agentless clients reach the service",
+    );
+    let connect = key(
+        "connect_timeout",
+        &SPAN,
+        "how long connecting upstream may take, its TLS included",
+    );
+    let idle = key(
+        "idle_timeout",
+        &SPAN,
+        "how long a stream may carry nothing before it is cut",
+    );
+    let age = key(
+        "max_stream_age",
+        &SPAN,
+        "how old a stream may grow before it is cut",
+    );
+    Ok(ServiceConfig {
+        name: table.read(name)?,
+        port: table.read(port)?,
+        upstream: table.read(upstream)?,
+        plaintext: table.read(plaintext.or("false"))?,
+        proxy_protocol: table.read(proxy.or("false"))?,
+        sni: table.read(sni.or("[]"))?,
+        connect_timeout: table.read(connect.or("\"10s\""))?,
+        idle_timeout: table.read(idle.or("\"1h\""))?,
+        max_stream_age: table.find(age.absent("without end"))?,
+        tls: table.find_table("tls")?.map(read_tls).transpose()?,
+    })
+}
+
+fn read_tls(mut table: Table<'_>) -> Result<ServiceTlsConfig, ConfigError> {
+    let ca = key(
+        "ca",
+        &FILE,
+        "the authorities that may vouch for the service, PEM",
+    );
+    let name = key(
+        "name",
+        &DOMAIN,
+        "the name that the service's certificate must have",
+    );
+    let certificate = key(
+        "certificate",
+        &FILE,
+        "the gateway's own certificate for the service, PEM",
+    );
+    let private = key(
+        "key",
+        &FILE,
+        "that certificate's private key, PEM, of mode 0600",
+    );
+    let tls = ServiceTlsConfig {
+        ca: table.read_path(ca)?,
+        name: table.find(name.absent("the upstream's host"))?,
+        identity: match (
+            table.find_path(certificate.absent("none is shown"))?,
+            table.find_path(private.absent("none"))?,
+        ) {
+            (Some(certificate), Some(key)) => Some(ClassicalCertificateConfig { certificate, key }),
+            (None, None) => None,
+            (Some(_), None) => return Err(half_an_identity(&table, "certificate", "key")),
+            (None, Some(_)) => return Err(half_an_identity(&table, "key", "certificate")),
+        },
+    };
+    table.finish().map(|()| tls)
+}
+
+fn half_an_identity(table: &Table<'_>, present: &str, absent: &str) -> ConfigError {
+    let message = format!("`{present}` is there without `{absent}`");
+    table.contradiction(
+        present,
+        message,
+        "set both `certificate` and `key`, or neither",
+    )
+}
+
+/// Off loopback the last hop is TLS, or somebody has said that it is not.
+fn check_last_hop(table: &Table<'_>, service: &ServiceConfig) -> Result<(), ConfigError> {
+    let (name, upstream) = (&service.name, &service.upstream);
+    match (&service.tls, service.plaintext) {
+        (Some(_), true) => Err(table.contradiction(
+            "plaintext",
+            format!("service `{name}` has both `plaintext` and [service.tls]"),
+            "remove one of them",
+        )),
+        (None, false) if !upstream.is_loopback() => Err(table.contradiction(
+            "upstream",
+            format!("service `{name}` would be reached at `{upstream}` over plain TCP"),
+            "add [service.tls] with `ca`, or say `plaintext = true` to leave that hop unprotected",
+        )),
+        _ => Ok(()),
+    }
+}
+
+fn check_names(
+    table: &Table<'_>,
+    service: &ServiceConfig,
+    others: &[ServiceConfig],
+    gateway_sni: &str,
+) -> Result<(), ConfigError> {
+    if others.iter().any(|other| other.name == service.name) {
+        let message = format!("there are two services called `{}`", service.name);
+        return Err(table.contradiction("name", message, "give each service a name of its own"));
+    }
+    for sni in &service.sni {
+        let owner = match others.iter().find(|other| other.sni.contains(sni)) {
+            Some(other) => format!("service `{}`", other.name),
+            None if sni == gateway_sni => "the gateway itself".to_owned(),
+            None => continue,
+        };
+        let message = format!("the name `{sni}` leads to {owner} already");
+        return Err(table.contradiction("sni", message, "give each service names of its own"));
+    }
+    Ok(())
+}
