@@ -3,6 +3,7 @@
 mod audit;
 mod cli;
 mod config;
+mod join_string;
 mod report;
 mod state;
 mod store;
