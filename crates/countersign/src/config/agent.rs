@@ -4,6 +4,8 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use countersign_channel::Profile;
+
 use super::error::ConfigError;
 use super::kind::{
     ADDRESS, BIND, BindTo, FILE, FLAG, HOST_PORT, MODE, PROFILE, SERVICE, SPAN, UIDS,
@@ -22,7 +24,7 @@ pub(crate) struct AgentConfig {
     /// The join string, read when the agent has not joined yet.
     pub(crate) join_string_file: Option<PathBuf>,
     /// The list of algorithms, such as `hybrid@1`.
-    pub(crate) profile: String,
+    pub(crate) profile: Profile,
     /// How often a fresh connection takes over.
     pub(crate) rekey_interval: Duration,
     /// How long the old connection's streams and a stop's may go on.

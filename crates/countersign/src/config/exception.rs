@@ -1,5 +1,7 @@
 //! `[[exception]]` and `[[grant]]`: who may do what, by name.
 
+use countersign_channel::Stage;
+use countersign_channel::identity::{SpiffeId, TrustDomain};
 use jiff::Timestamp;
 
 use super::error::ConfigError;
@@ -102,7 +104,7 @@ fn check(
             &names("listeners", listeners, |l| &l.name),
         ));
     }
-    if named.any(|listener| listener.stage == "classical-canary") {
+    if named.any(|listener| listener.rules.stage() == Stage::ClassicalCanary) {
         return Ok(());
     }
     let message =
@@ -117,7 +119,7 @@ fn check(
 /// Reads every `[[grant]]`.
 pub(super) fn read_grants(
     root: &mut Table<'_>,
-    trust_domain: &str,
+    trust_domain: &TrustDomain,
     services: &[ServiceConfig],
 ) -> Result<Vec<GrantConfig>, ConfigError> {
     let mut grants: Vec<GrantConfig> = Vec::new();
@@ -151,12 +153,13 @@ pub(super) fn read_grants(
 }
 
 /// The principal as policy sees it, from an agent's name, a SPIFFE ID of the trust domain, or `anonymous`.
-pub(crate) fn principal_named(text: &str, trust_domain: &str) -> Option<String> {
-    let prefix = format!("spiffe://{trust_domain}/agent/");
-    match text.strip_prefix(&prefix) {
-        Some(name) => super::network::is_label(name).then(|| text.to_owned()),
-        None if text == "anonymous" => Some(text.to_owned()),
-        None => super::network::is_label(text).then(|| format!("{prefix}{text}")),
+pub(crate) fn principal_named(text: &str, trust_domain: &TrustDomain) -> Option<String> {
+    match SpiffeId::parse(text) {
+        Ok(id) => {
+            (id.trust_domain() == trust_domain && id.agent_name().is_some()).then(|| id.to_string())
+        }
+        Err(_) if text == "anonymous" => Some(text.to_owned()),
+        Err(_) => trust_domain.agent(text).ok().map(|id| id.to_string()),
     }
 }
 

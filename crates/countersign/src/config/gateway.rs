@@ -3,8 +3,10 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use countersign_channel::identity::TrustDomain;
+
 use super::error::ConfigError;
-use super::kind::{COUNT, DOMAIN, FILE, HEADER_BYTES, LABEL, SPAN, STREAMS};
+use super::kind::{COUNT, FILE, HEADER_BYTES, LABEL, SPAN, STREAMS, TRUST_DOMAIN};
 use super::reader::{Document, Table, key};
 use super::{
     AuditConfig, ExceptionConfig, GrantConfig, ListenerConfig, LogConfig, OperateConfig,
@@ -16,7 +18,7 @@ use super::{
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct GatewayConfig {
     /// The SPIFFE trust domain, such as `example.org`.
-    pub(crate) trust_domain: String,
+    pub(crate) trust_domain: TrustDomain,
     /// The gateway's name: it is `spiffe://<trust domain>/gateway/<name>`.
     pub(crate) name: String,
     /// The folder for what the gateway keeps.
@@ -92,7 +94,7 @@ impl GatewayConfig {
 
     pub(super) fn parse_document(document: &Document) -> Result<Self, ConfigError> {
         let mut root = document.root()?;
-        let domain = key("trust_domain", &DOMAIN, "the SPIFFE trust domain");
+        let domain = key("trust_domain", &TRUST_DOMAIN, "the SPIFFE trust domain");
         let name = key(
             "name",
             &LABEL,
@@ -110,7 +112,7 @@ impl GatewayConfig {
         let root_key_file =
             root.find_path(root_key.absent("`root.key` in `state_dir`").until_restart())?;
         let listeners = listener::read(&mut root)?;
-        let services = service::read(&mut root, &format!("gateway.{trust_domain}"))?;
+        let services = service::read(&mut root, &trust_domain.gateway_server_name())?;
         let config = Self {
             root_key_file: root_key_file.unwrap_or_else(|| state_dir.join("root.key")),
             exceptions: exception::read(&mut root, &listeners)?,

@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
+use countersign_channel::identity::TrustDomain;
+use countersign_channel::{Profile, Stage};
 use jiff::{SignedDuration, Timestamp};
 use toml::de::DeValue;
 
@@ -39,6 +41,14 @@ pub(super) static LABEL: Kind<String> = Kind {
         string(value, &LABEL, |text| {
             is_label(text).then(|| text.to_owned())
         })
+    },
+};
+
+pub(super) static TRUST_DOMAIN: Kind<TrustDomain> = Kind {
+    name: "a domain name in lower case, such as `example.org`",
+    parse: |value| {
+        let domain = |text: &str| TrustDomain::parse(text).ok().filter(|_| is_domain(text));
+        string(value, &TRUST_DOMAIN, domain)
     },
 };
 
@@ -209,27 +219,15 @@ pub(super) static LOG_FILTER: Kind<String> = Kind {
     },
 };
 
-pub(super) static STAGE: Kind<String> = Kind {
+pub(super) static STAGE: Kind<Stage> = Kind {
     name: "`strict`, `hybrid` or `classical-canary`",
-    parse: |value| one_of(value, &STAGE, &["strict", "hybrid", "classical-canary"]),
+    parse: |value| string(value, &STAGE, parsed),
 };
 
-pub(super) static PROFILE: Kind<String> = Kind {
+pub(super) static PROFILE: Kind<Profile> = Kind {
     name: "`cnsa2@1`, `hybrid-high@1`, `hybrid@1` or `fips-hybrid@1`",
-    parse: |value| {
-        one_of(
-            value,
-            &PROFILE,
-            &["cnsa2@1", "hybrid-high@1", "hybrid@1", "fips-hybrid@1"],
-        )
-    },
+    parse: |value| string(value, &PROFILE, parsed),
 };
-
-fn one_of(value: &DeValue<'_>, kind: &Kind<String>, known: &[&str]) -> Result<String, String> {
-    string(value, kind, |text| {
-        known.contains(&text).then(|| text.to_owned())
-    })
-}
 
 fn parsed<T: FromStr>(text: &str) -> Option<T> {
     text.parse().ok()

@@ -4,6 +4,8 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use countersign_channel::{Rules, Stage};
+
 use super::HostPort;
 use super::error::ConfigError;
 use super::kind::{ADDRESS, COUNT, FILE, FLAG, HOST_PORT, LABEL, PROFILE, SPAN, STAGE};
@@ -16,10 +18,8 @@ pub(crate) struct ListenerConfig {
     pub(crate) name: String,
     /// Where it listens.
     pub(crate) address: SocketAddr,
-    /// The stage of the migration: `strict`, `hybrid` or `classical-canary`.
-    pub(crate) stage: String,
-    /// The list of algorithms, such as `hybrid@1`.
-    pub(crate) profile: String,
+    /// The stage of the migration and the list of algorithms, which hold together.
+    pub(crate) rules: Rules,
     /// The address that join strings carry, when it is not `address`.
     pub(crate) advertised_address: Option<HostPort>,
     /// Certificates for agentless clients, chosen by the names in them; the first is the default.
@@ -65,8 +65,6 @@ fn read_one(table: &mut Table<'_>) -> Result<ListenerConfig, ConfigError> {
         "names the listener in records, exceptions and metrics",
     );
     let address = key("address", &ADDRESS, "where channels are accepted");
-    let stage = key("stage", &STAGE, "how far the migration has come");
-    let profile = key("profile", &PROFILE, "the algorithms that are allowed");
     let advertised = key(
         "advertised_address",
         &HOST_PORT,
@@ -86,8 +84,7 @@ fn read_one(table: &mut Table<'_>) -> Result<ListenerConfig, ConfigError> {
     Ok(ListenerConfig {
         name: table.read(name.or("\"main\"").until_restart())?,
         address: table.read(address.or("\"127.0.0.1:8443\"").until_restart())?,
-        stage: table.read(stage.or("\"hybrid\""))?,
-        profile: table.read(profile.or("\"hybrid@1\""))?,
+        rules: read_rules(table)?,
         advertised_address: table.find(advertised.absent("`address`"))?,
         agentless_in_strict: table.read(agentless.or("false"))?,
         handshakes: table.read(handshakes.or("512").until_restart())?,
@@ -118,22 +115,32 @@ fn read_certificates(
     tables.into_iter().map(read).collect()
 }
 
-/// Refuses what the stage and the profile cannot both hold.
+/// The stage and the profile, which some pairs of cannot both hold.
+fn read_rules(table: &mut Table<'_>) -> Result<Rules, ConfigError> {
+    let stage = key("stage", &STAGE, "how far the migration has come");
+    let profile = key("profile", &PROFILE, "the algorithms that are allowed");
+    let stage = table.read(stage.or("\"hybrid\""))?;
+    let profile = table.read(profile.or("\"hybrid@1\""))?;
+    Rules::new(stage, profile).map_err(|contradiction| {
+        let remedy = "use stage `hybrid`, or a profile with ML-DSA such as `hybrid@1`";
+        let key = if table.has("profile") {
+            "profile"
+        } else {
+            "stage"
+        };
+        table.contradiction(key, contradiction.to_string(), remedy)
+    })
+}
+
+/// Refuses settings for agentless clients that could never take effect.
 fn check(table: &Table<'_>, listener: &ListenerConfig) -> Result<(), ConfigError> {
-    let (stage, profile) = (listener.stage.as_str(), listener.profile.as_str());
-    if stage == "strict" && profile == "fips-hybrid@1" {
-        return Err(table.contradiction(
-            "profile",
-            "stage `strict` and profile `fips-hybrid@1` cannot both hold: strict demands ML-DSA certificates, \
-             fips-hybrid@1 has ECDSA only"
-                .to_owned(),
-            "use stage `hybrid`, or a profile with ML-DSA such as `hybrid@1`",
-        ));
-    }
-    if profile == "cnsa2@1" && !listener.classical_certificates.is_empty() {
+    let (stage, profile) = (listener.rules.stage(), listener.rules.profile());
+    let mut schemes = profile.agentless_schemes().iter();
+    if !listener.classical_certificates.is_empty() && schemes.all(|scheme| scheme.is_post_quantum())
+    {
         return Err(table.contradiction(
             "classical_certificate",
-            "profile `cnsa2@1` has no classical certificates".to_owned(),
+            format!("profile `{profile}` has no classical certificates"),
             "remove [[listener.classical_certificate]], or use a profile that has them, such as `hybrid-high@1`",
         ));
     }
@@ -141,8 +148,8 @@ fn check(table: &Table<'_>, listener: &ListenerConfig) -> Result<(), ConfigError
         return Ok(());
     }
     let message = match (stage, listener.classical_certificates.as_slice()) {
-        ("strict", [_, ..]) => return Ok(()),
-        ("strict", []) => "`agentless_in_strict` needs a classical certificate".to_owned(),
+        (Stage::Strict, [_, ..]) => return Ok(()),
+        (Stage::Strict, []) => "`agentless_in_strict` needs a classical certificate".to_owned(),
         (stage, _) => format!("`agentless_in_strict` means nothing under stage `{stage}`"),
     };
     let remedy = "add [[listener.classical_certificate]] to a listener whose stage is `strict`, or remove the key";
