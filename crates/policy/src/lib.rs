@@ -1,1 +1,15 @@
-//! Countersign.
+#![doc = include_str!("../README.md")]
+
+mod bundle;
+mod claims;
+mod decision;
+mod facts;
+mod grant;
+mod policy;
+
+pub use bundle::{Bundle, BundleError, Fault, Limits};
+pub use claims::{AccessClaims, Appraisal, AppraisalResult, Confirmation, MalformedConfirmation};
+pub use decision::{DecisionEvent, DecisionId, Denial, Explanation, Permit, PolicyError, Request};
+pub use facts::{ChannelFacts, Facts, Principal, UnfitToken};
+pub use grant::{Grant, InvalidGrant};
+pub use policy::Policy;
