@@ -4,6 +4,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use countersign_paseto::Verified;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -144,15 +145,19 @@ impl Facts {
         Self::new(Principal::Anonymous, channel, None, None, None)
     }
 
-    /// Binds a token's claims to the key that the channel proved.
-    fn bound(
-        subject: &str,
-        claims: &AccessClaims,
-        token: Token,
+    /// The facts of an agent: a verified access token, presented on a channel whose client proved the key with this
+    /// SHA-384 hash of its DER SubjectPublicKeyInfo.
+    ///
+    /// # Errors
+    ///
+    /// When the token is bound to another key, or names nobody, or never ends.
+    pub fn agent(
+        token: &Verified<AccessClaims>,
         spki_sha384: &[u8; 48],
         channel: ChannelFacts,
     ) -> Result<Self, UnfitToken> {
-        let subject = subject.to_owned();
+        let claims = token.claims();
+        let subject = token.subject().unwrap_or_default().to_owned();
         if !claims.cnf.is_for(spki_sha384) {
             return Err(UnfitToken::WrongKey { subject });
         }
@@ -160,17 +165,20 @@ impl Facts {
         if let Err(reason) = check_spiffe_id(&subject) {
             return Err(UnfitToken::Subject { subject, reason });
         }
+        let Some(expires_at) = token.expires_at() else {
+            return Err(UnfitToken::NoExpiry { subject });
+        };
+        let id = token.registered().token_id.clone();
         let facts = TokenFacts {
             profile: claims.profile.clone(),
             policy_revision: claims.policy_revision,
         };
-        let principal = Principal::Agent { id: subject };
         Ok(Self::new(
-            principal,
+            Principal::Agent { id: subject },
             channel,
             Some(claims.appraisal.clone()),
             Some(facts),
-            Some(token),
+            Some(Token { id, expires_at }),
         ))
     }
 
