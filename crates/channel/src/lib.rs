@@ -1,7 +1,9 @@
 #![doc = include_str!("../README.md")]
 
+pub mod group;
 pub mod identity;
 pub mod profile;
+pub mod provider;
 pub mod proxy_protocol;
 pub mod record;
 pub mod registry;

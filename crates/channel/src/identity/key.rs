@@ -126,6 +126,16 @@ impl KeyAlgorithm {
         matches!(self, Self::MlDsa65 | Self::MlDsa87)
     }
 
+    /// RFC 9881 section 2 for ML-DSA, RFC 5758 section 3.2 for ECDSA.
+    pub(super) const fn signature_oid(self) -> ObjectIdentifier {
+        match self {
+            Self::MlDsa65 => ML_DSA_65_OID,
+            Self::MlDsa87 => ML_DSA_87_OID,
+            Self::EcdsaP256 => ECDSA_SHA256_OID,
+            Self::EcdsaP384 => ECDSA_SHA384_OID,
+        }
+    }
+
     fn verification(self) -> &'static dyn VerificationAlgorithm {
         match self {
             Self::MlDsa65 => &ML_DSA_65,
@@ -450,6 +460,8 @@ const PEM_LABEL: &str = "PRIVATE KEY";
 const ML_DSA_65_OID: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.16.840.1.101.3.4.3.18");
 const ML_DSA_87_OID: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.16.840.1.101.3.4.3.19");
 const EC_PUBLIC_KEY_OID: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.2.1");
+const ECDSA_SHA256_OID: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.4.3.2");
+const ECDSA_SHA384_OID: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.4.3.3");
 const P256_OID: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.3.1.7");
 const P384_OID: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.132.0.34");
 

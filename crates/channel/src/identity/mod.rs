@@ -1,7 +1,19 @@
 //! Who is who: SPIFFE IDs, keys, certificates, the authority that issues them and the bundle that anchors them.
 
+mod authority;
 mod key;
+mod leaf;
+mod request;
+mod signer;
 mod spiffe_id;
+mod svid;
+mod trust;
 
+pub use authority::{Anchor, Authority, AuthorityError, Validity};
 pub use key::{InvalidSpkiHash, KeyAlgorithm, KeyError, PrivateKey, PublicKey, SpkiHash};
+pub use leaf::Leaf;
+pub(crate) use leaf::{Expectation, Role};
+pub use request::{CertificateRequest, ProvenKey, RequestError};
 pub use spiffe_id::{InvalidSpiffeId, SpiffeId, TrustDomain};
+pub use svid::{Svid, SvidError};
+pub use trust::{BundleDraft, BundleError, SignedTrustBundle, TrustBundle, TrustDomainKey};

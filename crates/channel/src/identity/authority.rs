@@ -1,0 +1,322 @@
+//! The authority: an anchor's key, and the leaves it issues.
+
+use std::fmt;
+use std::time::{Duration, SystemTime};
+
+use jiff::Timestamp;
+use rcgen::{
+    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa,
+    Issuer, KeyUsagePurpose, SanType, SerialNumber,
+};
+use rustls::pki_types::{CertificateDer, TrustAnchor, UnixTime};
+use x509_cert::Certificate;
+use x509_cert::der::Decode as _;
+
+use super::leaf::{Expectation, Role};
+use super::signer::{IssuingKey, SubjectKey};
+use super::{KeyAlgorithm, KeyError, PrivateKey, ProvenKey, PublicKey, SpiffeId, TrustDomain};
+use crate::provider::chain_algorithms;
+use crate::record::CertificateFlaw;
+
+/// A certificate that leaves are verified to. It is trusted because a bundle holds it, not for what it says.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Anchor {
+    certificate: CertificateDer<'static>,
+    public_key: PublicKey,
+}
+
+/// An anchor with its key.
+pub struct Authority {
+    trust_domain: TrustDomain,
+    anchor: Anchor,
+    key: PrivateKey,
+}
+
+/// From when to when a certificate holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Validity {
+    not_before: Timestamp,
+    not_after: Timestamp,
+}
+
+/// Why an authority cannot be made, or does not issue.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum AuthorityError {
+    /// The certificate is not one of an authority.
+    #[error("the anchor's certificate cannot be read as one of an authority")]
+    Anchor,
+    /// The key is not the one of the anchor's certificate.
+    #[error("the key does not belong to the anchor's certificate")]
+    WrongKey,
+    /// The SPIFFE ID is not one that this authority issues for.
+    #[error("the authority of `{trust_domain}` does not issue for `{id}`")]
+    Foreign {
+        /// The authority's trust domain.
+        trust_domain: TrustDomain,
+        /// The SPIFFE ID that was asked for.
+        id: SpiffeId,
+    },
+    /// A leaf and its anchor are both post-quantum or both classical, since a profile allows only the one or the other.
+    #[error("an authority with {anchor} does not issue for a key with {leaf}")]
+    MixedAlgorithms {
+        /// The authority's algorithm.
+        anchor: KeyAlgorithm,
+        /// The algorithm of the key that was asked for.
+        leaf: KeyAlgorithm,
+    },
+    /// What was issued does not verify to the anchor.
+    #[error("the issued certificate does not verify to its anchor: {0}")]
+    Unsound(CertificateFlaw),
+    /// The key could not be drawn or used.
+    #[error("the certificate could not be made: {0}")]
+    Key(#[from] KeyError),
+}
+
+impl Anchor {
+    /// Reads a certificate of an authority.
+    ///
+    /// # Errors
+    ///
+    /// It is malformed, or its key is of an algorithm that is not known here.
+    pub fn from_der(der: &[u8]) -> Result<Self, AuthorityError> {
+        let certificate = Certificate::from_der(der).map_err(|_| AuthorityError::Anchor)?;
+        let public_key =
+            PublicKey::from_spki(certificate.tbs_certificate().subject_public_key_info())
+                .map_err(|_| AuthorityError::Anchor)?;
+        let anchor = Self {
+            certificate: CertificateDer::from(der.to_vec()),
+            public_key,
+        };
+        anchor.to_webpki().ok_or(AuthorityError::Anchor)?;
+        Ok(anchor)
+    }
+
+    /// The certificate in DER.
+    pub fn der(&self) -> &[u8] {
+        &self.certificate
+    }
+
+    /// Its key.
+    pub const fn public_key(&self) -> &PublicKey {
+        &self.public_key
+    }
+
+    pub(crate) fn to_webpki(&self) -> Option<TrustAnchor<'static>> {
+        webpki::anchor_from_trusted_cert(&self.certificate)
+            .ok()
+            .map(|anchor| anchor.to_owned())
+    }
+}
+
+impl fmt::Debug for Anchor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Anchor({:?})", self.public_key)
+    }
+}
+
+impl Validity {
+    /// From one time to another.
+    pub const fn new(not_before: Timestamp, not_after: Timestamp) -> Self {
+        Self {
+            not_before,
+            not_after,
+        }
+    }
+
+    /// A leaf's: one hour from now, and five minutes back for clocks that are behind.
+    pub fn leaf(now: Timestamp) -> Self {
+        Self::new(now - BACKDATED, now + LEAF_LIFE)
+    }
+
+    /// An anchor's: ten years from now; the bundle decides how long it is really used.
+    pub fn anchor(now: Timestamp) -> Self {
+        Self::new(now - BACKDATED, now + ANCHOR_LIFE)
+    }
+}
+
+impl Authority {
+    /// Draws a fresh key and makes an anchor of it.
+    ///
+    /// # Errors
+    ///
+    /// AWS-LC failed.
+    pub fn generate(
+        trust_domain: TrustDomain,
+        algorithm: KeyAlgorithm,
+        validity: Validity,
+    ) -> Result<Self, AuthorityError> {
+        let key = PrivateKey::generate(algorithm)?;
+        let mut params = params(&trust_domain, key.public_key(), validity);
+        params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+        params.subject_alt_names = vec![uri(&format!("spiffe://{trust_domain}"))?];
+        let certificate = params.self_signed(&IssuingKey(&key)).map_err(library)?;
+        let anchor = Anchor::from_der(certificate.der())?;
+        Ok(Self {
+            trust_domain,
+            anchor,
+            key,
+        })
+    }
+
+    /// Puts an anchor that was kept and its key together again.
+    ///
+    /// # Errors
+    ///
+    /// The key belongs to another anchor.
+    pub fn restore(
+        trust_domain: TrustDomain,
+        anchor: Anchor,
+        key: PrivateKey,
+    ) -> Result<Self, AuthorityError> {
+        if anchor.public_key() != key.public_key() {
+            return Err(AuthorityError::WrongKey);
+        }
+        Ok(Self {
+            trust_domain,
+            anchor,
+            key,
+        })
+    }
+
+    /// The anchor, for the trust bundle.
+    pub const fn anchor(&self) -> &Anchor {
+        &self.anchor
+    }
+
+    /// The key, to be kept.
+    pub const fn key(&self) -> &PrivateKey {
+        &self.key
+    }
+
+    /// Its trust domain.
+    pub const fn trust_domain(&self) -> &TrustDomain {
+        &self.trust_domain
+    }
+
+    /// Issues a leaf: an X.509-SVID with this ID as its only URI (X509-SVID section 2), an empty subject, for both ends
+    /// of TLS. A gateway's also holds the server name that agents ask for.
+    ///
+    /// # Errors
+    ///
+    /// The ID is neither an agent nor a gateway of this trust domain, the key's algorithm does not go with the anchor's,
+    /// or AWS-LC failed.
+    pub fn issue(
+        &self,
+        key: &ProvenKey,
+        id: &SpiffeId,
+        validity: Validity,
+    ) -> Result<CertificateDer<'static>, AuthorityError> {
+        let role = self.role(id)?;
+        let (anchor, leaf) = (self.key.algorithm(), key.public_key().algorithm());
+        if anchor.is_post_quantum() != leaf.is_post_quantum() {
+            return Err(AuthorityError::MixedAlgorithms { anchor, leaf });
+        }
+        let mut params = leaf_params(id, validity)?;
+        if role == Role::Gateway {
+            params.subject_alt_names.push(SanType::DnsName(ia5(&self
+                .trust_domain
+                .gateway_server_name())?));
+        }
+        let certificate = params
+            .signed_by(&SubjectKey(key.public_key()), &self.issuer(validity))
+            .map_err(library)?;
+        self.check(certificate.der(), role, validity)?;
+        Ok(certificate.der().clone())
+    }
+
+    fn role(&self, id: &SpiffeId) -> Result<Role, AuthorityError> {
+        let role = match (id.agent_name(), id.gateway_name()) {
+            _ if id.trust_domain() != &self.trust_domain => None,
+            (Some(_), _) => Some(Role::Agent),
+            (_, Some(_)) => Some(Role::Gateway),
+            _ => None,
+        };
+        role.ok_or_else(|| AuthorityError::Foreign {
+            trust_domain: self.trust_domain.clone(),
+            id: id.clone(),
+        })
+    }
+
+    fn issuer(&self, validity: Validity) -> Issuer<'_, IssuingKey<'_>> {
+        let params = params(&self.trust_domain, self.key.public_key(), validity);
+        Issuer::new(params, IssuingKey(&self.key))
+    }
+
+    /// A fault in issuing is found here, not by an agent that is shut out an hour later.
+    fn check(
+        &self,
+        leaf: &CertificateDer<'_>,
+        role: Role,
+        validity: Validity,
+    ) -> Result<(), AuthorityError> {
+        let anchors = [self.anchor.to_webpki().ok_or(AuthorityError::Anchor)?];
+        let expectation = Expectation {
+            anchors: &anchors,
+            trust_domain: &self.trust_domain,
+            role,
+            algorithms: chain_algorithms(self.key.algorithm()),
+        };
+        let at = u64::try_from(validity.not_after.as_second()).unwrap_or_default();
+        let at = UnixTime::since_unix_epoch(Duration::from_secs(at));
+        expectation
+            .verify(leaf, &[], at)
+            .map_err(AuthorityError::Unsound)?;
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Authority {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Authority({}, {:?})", self.trust_domain, self.anchor)
+    }
+}
+
+/// The name is made of the key, so that two anchors of one bundle never share it and a verifier tries only the right one.
+fn params(trust_domain: &TrustDomain, key: &PublicKey, validity: Validity) -> CertificateParams {
+    let name: String = key.hash().to_string().chars().take(16).collect();
+    let mut subject = DistinguishedName::new();
+    subject.push(DnType::OrganizationName, trust_domain.as_str());
+    subject.push(DnType::CommonName, format!("{} {name}", key.algorithm()));
+    let mut params = CertificateParams::default();
+    params.distinguished_name = subject;
+    params.not_before = SystemTime::from(validity.not_before).into();
+    params.not_after = SystemTime::from(validity.not_after).into();
+    params
+}
+
+fn leaf_params(id: &SpiffeId, validity: Validity) -> Result<CertificateParams, AuthorityError> {
+    let mut serial = [0; 16];
+    aws_lc_rs::rand::fill(&mut serial).map_err(|_| KeyError::Library)?;
+    let mut params = CertificateParams::default();
+    params.serial_number = Some(SerialNumber::from_slice(&serial));
+    params.distinguished_name = DistinguishedName::new();
+    params.not_before = SystemTime::from(validity.not_before).into();
+    params.not_after = SystemTime::from(validity.not_after).into();
+    params.subject_alt_names = vec![uri(&id.to_string())?];
+    params.is_ca = IsCa::ExplicitNoCa;
+    params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+    params.extended_key_usages = vec![
+        ExtendedKeyUsagePurpose::ClientAuth,
+        ExtendedKeyUsagePurpose::ServerAuth,
+    ];
+    params.use_authority_key_identifier_extension = true;
+    Ok(params)
+}
+
+fn uri(uri: &str) -> Result<SanType, AuthorityError> {
+    Ok(SanType::URI(ia5(uri)?))
+}
+
+fn ia5(text: &str) -> Result<rcgen::string::Ia5String, AuthorityError> {
+    text.try_into().map_err(library)
+}
+
+fn library(_: rcgen::Error) -> AuthorityError {
+    AuthorityError::Key(KeyError::Library)
+}
+
+const BACKDATED: Duration = Duration::from_secs(5 * 60);
+const LEAF_LIFE: Duration = Duration::from_secs(60 * 60);
+const ANCHOR_LIFE: Duration = Duration::from_secs(3652 * 24 * 60 * 60);
