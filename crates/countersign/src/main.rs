@@ -4,6 +4,7 @@ mod audit;
 mod cli;
 mod config;
 mod join_string;
+mod operator;
 mod report;
 mod state;
 mod store;

@@ -1,0 +1,333 @@
+//! The words between the operator commands and a running gateway: JSON over HTTP/1.1 on a Unix socket.
+//!
+//! Both ends use these types, `--format json` prints them, and docs/operator-api.md describes them. A field may be added; none
+//! is renamed or removed within a major version, so what an older gateway does not send has a default here.
+
+use std::path::PathBuf;
+
+use countersign_channel::{ChannelRecord, Profile, Stage};
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+/// `POST /join-strings`: let a machine in.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct JoinStringRequest {
+    /// The agent's name.
+    pub(crate) name: String,
+    /// Seconds until the join string ends.
+    pub(crate) expires_in: u64,
+    /// Whether the name may be taken over from the agent that has it.
+    #[serde(default)]
+    pub(crate) replace: bool,
+    /// The address to put into the join string; the listener's when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) address: Option<String>,
+}
+
+/// The answer to [`JoinStringRequest`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct JoinStringCreated {
+    /// The join string: a secret, until it is used or ends.
+    pub(crate) join_string: String,
+    /// The agent's name.
+    pub(crate) name: String,
+    /// When it ends.
+    pub(crate) expires_at: Timestamp,
+}
+
+/// `GET /agents`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Agents {
+    /// By name.
+    pub(crate) agents: Vec<Agent>,
+}
+
+/// A machine that has joined.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Agent {
+    /// Its name.
+    pub(crate) name: String,
+    /// Its SPIFFE ID.
+    pub(crate) id: String,
+    /// When it joined.
+    pub(crate) enrolled_at: Timestamp,
+    /// When it last enrolled, renewed or connected.
+    #[serde(default)]
+    pub(crate) last_seen: Option<Timestamp>,
+    /// When its newest certificate ends.
+    pub(crate) certificate_expires_at: Timestamp,
+    /// How many channels it has open.
+    #[serde(default)]
+    pub(crate) channels: usize,
+    /// When and why it was shut out.
+    #[serde(default)]
+    pub(crate) revoked: Option<Revocation>,
+}
+
+/// When and why an agent was shut out.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Revocation {
+    /// When.
+    pub(crate) at: Timestamp,
+    /// Why, in the operator's words.
+    pub(crate) reason: String,
+}
+
+/// `POST /agents/{name}/revoke`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RevokeRequest {
+    /// Why.
+    pub(crate) reason: String,
+}
+
+/// The answer to [`RevokeRequest`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct AgentRevoked {
+    /// The agent's name.
+    pub(crate) name: String,
+    /// How many of its channels were cut.
+    pub(crate) channels_closed: usize,
+}
+
+/// `GET /grants`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Grants {
+    /// By principal, then service.
+    pub(crate) grants: Vec<Grant>,
+}
+
+/// A principal that may reach a service.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Grant {
+    /// A SPIFFE ID, or `anonymous`.
+    pub(crate) principal: String,
+    /// The service's name.
+    pub(crate) service: String,
+    /// Where the grant was made.
+    pub(crate) origin: GrantOrigin,
+    /// When it was made, for those of the store.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) added_at: Option<Timestamp>,
+}
+
+/// Where a grant was made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum GrantOrigin {
+    /// By `countersign grants add`.
+    Store,
+    /// In the gateway's configuration.
+    Config,
+}
+
+/// `POST /grants`, and the query of `DELETE /grants`. The principal may be an agent's bare name.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct GrantRequest {
+    /// An agent's name, a SPIFFE ID, or `anonymous`.
+    pub(crate) principal: String,
+    /// The service's name.
+    pub(crate) service: String,
+}
+
+/// The answer to [`GrantRequest`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct GrantChanged {
+    /// The principal as policy sees it.
+    pub(crate) principal: String,
+    /// The service's name.
+    pub(crate) service: String,
+    /// Whether anything changed: `false` when the grant was there already.
+    pub(crate) changed: bool,
+}
+
+/// `GET /sessions`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Sessions {
+    /// The oldest first.
+    pub(crate) sessions: Vec<Session>,
+}
+
+/// An open channel.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Session {
+    /// Its id, for `sessions close`.
+    pub(crate) id: String,
+    /// A SPIFFE ID, or `anonymous`.
+    pub(crate) principal: String,
+    /// When the access token ends; an anonymous channel has none.
+    #[serde(default)]
+    pub(crate) token_expires_at: Option<Timestamp>,
+    /// How the channel was negotiated.
+    pub(crate) record: ChannelRecord,
+    /// What is open in it.
+    pub(crate) streams: Vec<Stream>,
+}
+
+/// An open stream.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Stream {
+    /// Its number within the channel.
+    pub(crate) id: u64,
+    /// The service it leads to.
+    pub(crate) service: String,
+    /// The rule that let it through.
+    pub(crate) rule: String,
+    /// When it was opened.
+    pub(crate) since: Timestamp,
+    /// Bytes carried towards the service.
+    pub(crate) bytes_to_service: u64,
+    /// Bytes carried back.
+    pub(crate) bytes_from_service: u64,
+}
+
+/// `GET /sessions/refused`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Refused {
+    /// The newest first.
+    pub(crate) refused: Vec<ChannelRecord>,
+}
+
+/// The answer to `POST /sessions/{id}/close`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct SessionClosed {
+    /// The session's id.
+    pub(crate) id: String,
+}
+
+/// `GET /services`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Services {
+    /// By name.
+    pub(crate) services: Vec<Service>,
+}
+
+/// A service behind the gateway.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Service {
+    /// Its name.
+    pub(crate) name: String,
+    /// Its port.
+    pub(crate) port: u16,
+    /// Where it is.
+    pub(crate) upstream: String,
+    /// How the gateway reaches it.
+    pub(crate) last_hop: LastHop,
+    /// Whether it is told who calls.
+    pub(crate) proxy_protocol: bool,
+    /// Names by which agentless clients reach it.
+    pub(crate) sni: Vec<String>,
+    /// Streams that are open to it.
+    #[serde(default)]
+    pub(crate) streams: usize,
+}
+
+/// How the gateway reaches a service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum LastHop {
+    /// Over TLS.
+    Tls,
+    /// Over plain TCP that does not leave the machine.
+    Loopback,
+    /// Over plain TCP: an unprotected hop.
+    Plaintext,
+}
+
+/// `GET /stage`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Stages {
+    /// In the order of the configuration.
+    pub(crate) listeners: Vec<ListenerStage>,
+}
+
+/// Where a listener stands in the migration.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct ListenerStage {
+    /// Its name.
+    pub(crate) listener: String,
+    /// Where it listens.
+    pub(crate) address: String,
+    /// Its stage.
+    pub(crate) stage: Stage,
+    /// Its profile.
+    pub(crate) profile: Profile,
+    /// Whether agentless clients are served.
+    pub(crate) agentless: bool,
+    /// Open channels.
+    #[serde(default)]
+    pub(crate) channels: usize,
+    /// Open channels whose key exchange is classical.
+    #[serde(default)]
+    pub(crate) classical_channels: usize,
+    /// Who may still use classical key exchange.
+    pub(crate) exceptions: Vec<ExceptionInForce>,
+    /// What stays classical under the profile.
+    pub(crate) residues: Vec<Residue>,
+}
+
+/// An exception, and what is left of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct ExceptionInForce {
+    /// Its id.
+    pub(crate) id: String,
+    /// The network it is for.
+    #[serde(default)]
+    pub(crate) source: Option<String>,
+    /// The name it is for.
+    #[serde(default)]
+    pub(crate) sni: Option<String>,
+    /// Who answers for it.
+    pub(crate) owner: String,
+    /// Why it is needed.
+    pub(crate) reason: String,
+    /// When it ends.
+    pub(crate) ends: Timestamp,
+    /// Whether it has ended.
+    pub(crate) ended: bool,
+}
+
+/// Something that stays classical under a profile.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Residue {
+    /// What it is.
+    pub(crate) what: String,
+    /// Why it stays.
+    pub(crate) why: String,
+}
+
+/// `POST /backup`. Both paths are absolute: the gateway opens them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct BackupRequest {
+    /// The file to write; it must not exist.
+    pub(crate) file: PathBuf,
+    /// The file that holds the passphrase.
+    pub(crate) passphrase_file: PathBuf,
+}
+
+/// The answer to [`BackupRequest`], and what `backup restore` prints.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct BackupDone {
+    /// The file.
+    pub(crate) file: PathBuf,
+    /// The trust domain whose state it holds.
+    pub(crate) trust_domain: String,
+    /// The state's revision.
+    pub(crate) revision: u64,
+}
+
+/// What went wrong, RFC 9457: the body of every answer that is not a success.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct OperatorProblem {
+    /// What went wrong, in one line.
+    pub(crate) detail: String,
+    /// A stable word for it, such as `unknown-agent`.
+    #[serde(default)]
+    pub(crate) code: String,
+    /// What to do about it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) hint: Option<String>,
+}
