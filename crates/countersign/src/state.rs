@@ -4,15 +4,17 @@
 //! runs to its end even if its caller goes away, so that memory never falls behind the store.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
+use countersign_channel::identity::SpkiHash;
 use jiff::Timestamp;
 use tokio::sync::{Mutex, watch};
 
 use crate::store::{
     Agent, AgentChange, BundleDocument, EnrolOutcome, Enrolment, GrantRecord, JoinToken, Renewal,
-    Revocation, SpkiHash, Store, StoreError,
+    Revocation, SealedSecret, SecretKind, Store, StoreError,
 };
 
 /// The state of the trust domain, in memory and in the store.
@@ -79,12 +81,14 @@ impl Snapshot {
 }
 
 impl State {
-    /// Reads everything from the store.
+    /// Reads everything from the store; the sealed secrets are for those who can open them.
     ///
     /// # Errors
     ///
     /// The store cannot be read.
-    pub(crate) async fn load(store: Arc<dyn Store>) -> Result<Arc<Self>, StoreError> {
+    pub(crate) async fn load(
+        store: Arc<dyn Store>,
+    ) -> Result<(Arc<Self>, Vec<SealedSecret>), StoreError> {
         let contents = store.load().await?;
         let agents = contents
             .agents
@@ -96,12 +100,13 @@ impl State {
             agents: Arc::new(agents.collect()),
             bundle: contents.bundle.map(Arc::new),
         };
-        Ok(Arc::new(Self {
+        let state = Self {
             store,
             revision: watch::Sender::new(snapshot.revision),
             snapshot: ArcSwap::from_pointee(snapshot),
             writing: Mutex::new(()),
-        }))
+        };
+        Ok((Arc::new(state), contents.secrets))
     }
 
     /// The state as it is now. Never waits.
@@ -112,11 +117,6 @@ impl State {
     /// Told of each new revision, after the snapshot has it.
     pub(crate) fn changes(&self) -> watch::Receiver<u64> {
         self.revision.subscribe()
-    }
-
-    /// The store, for what is kept and not served.
-    pub(crate) fn store(&self) -> &Arc<dyn Store> {
-        &self.store
     }
 
     /// Adds a grant; false if it was there.
@@ -253,6 +253,72 @@ impl State {
             Ok(())
         })
         .await
+    }
+
+    /// Keeps a sealed secret.
+    ///
+    /// # Errors
+    ///
+    /// The store cannot be written.
+    pub(crate) async fn put_secret(
+        self: &Arc<Self>,
+        secret: SealedSecret,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        self.write(|state| async move {
+            let revision = state.store.put_secret(&secret, now).await?;
+            state.publish(Some(revision), |_| {});
+            Ok(())
+        })
+        .await
+    }
+
+    /// Removes a sealed secret.
+    ///
+    /// # Errors
+    ///
+    /// The store cannot be written.
+    pub(crate) async fn remove_secret(
+        self: &Arc<Self>,
+        kind: SecretKind,
+        id: &str,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        let id = id.to_owned();
+        self.write(|state| async move {
+            let revision = state.store.remove_secret(kind, &id, now).await?;
+            state.publish(Some(revision), |_| {});
+            Ok(())
+        })
+        .await
+    }
+
+    /// Publishes a version of the trust bundle.
+    ///
+    /// # Errors
+    ///
+    /// The store cannot be written; the bundle before stays.
+    pub(crate) async fn publish_bundle(
+        self: &Arc<Self>,
+        bundle: BundleDocument,
+    ) -> Result<(), StoreError> {
+        self.write(|state| async move {
+            let revision = state.store.publish_bundle(&bundle).await?;
+            state.publish(Some(revision), |snapshot| {
+                snapshot.bundle = Some(Arc::new(bundle))
+            });
+            Ok(())
+        })
+        .await
+    }
+
+    /// Writes a consistent copy of the store to a file that must not exist.
+    ///
+    /// # Errors
+    ///
+    /// The copy cannot be written.
+    pub(crate) async fn copy_to(&self, file: &Path) -> Result<(), StoreError> {
+        self.store.copy_to(file).await
     }
 
     /// Finishes the write that runs and closes the store.

@@ -19,6 +19,7 @@ use crate::record::CertificateFlaw;
 pub struct Leaf {
     id: SpiffeId,
     public_key: PublicKey,
+    serial: String,
     not_before: Timestamp,
     not_after: Timestamp,
 }
@@ -56,6 +57,7 @@ impl Leaf {
         Ok(Self {
             id: only_spiffe_id(&names)?,
             public_key,
+            serial: hexadecimal(certificate.serial_number().as_bytes()),
             not_before: timestamp(certificate.validity().not_before)?,
             not_after: timestamp(certificate.validity().not_after)?,
         })
@@ -69,6 +71,11 @@ impl Leaf {
     /// The key it was issued for.
     pub const fn public_key(&self) -> &PublicKey {
         &self.public_key
+    }
+
+    /// Its serial number in hexadecimal, as tools print it.
+    pub fn serial(&self) -> &str {
+        &self.serial
     }
 
     /// When it begins.
@@ -128,6 +135,10 @@ impl Expectation<'_> {
         };
         name.map(|_| ()).ok_or(CertificateFlaw::WrongKind)
     }
+}
+
+fn hexadecimal(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// X509-SVID section 2: exactly one URI. Other kinds of names may stand beside it.

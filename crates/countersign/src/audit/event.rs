@@ -3,10 +3,9 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use countersign_channel::identity::SpkiHash;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-
-use crate::store::SpkiHash;
 
 /// A decision or a change, told by its stable name in `event`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 
 use super::Event;
+use crate::report::Report;
 
 /// One line of the trail.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -52,6 +53,18 @@ pub(crate) enum AuditError {
     /// The trail was closed.
     #[error("the audit trail `{}` is closed", file.display())]
     Closed { file: PathBuf },
+}
+
+impl Report for AuditError {
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::Mode { file, .. } => Some(format!("run `chmod 0600 {}`", file.display())),
+            Self::Unwritable { .. } => {
+                Some("free space on that file system; events that wait are written then".to_owned())
+            }
+            Self::Open { .. } | Self::Closed { .. } => None,
+        }
+    }
 }
 
 /// The trail, open for appending. Recording never waits for the disk, unless asked to.
@@ -120,12 +133,12 @@ impl Audit {
         }
     }
 
-    /// Whether a new stream may be opened, as far as the trail goes.
+    /// Whether a new stream may be opened, or an agent let in, as far as the trail goes.
     ///
     /// # Errors
     ///
     /// The trail cannot be written and was set to refuse then.
-    pub(crate) fn admits_streams(&self) -> Result<(), AuditError> {
+    pub(crate) fn ready(&self) -> Result<(), AuditError> {
         let failing = self.health.failing.load(Ordering::Relaxed);
         match self.when_unwritable {
             WhenUnwritable::Refuse if failing => Err(self.unwritable()),

@@ -1,9 +1,8 @@
 //! Agents, from enrolment to revocation: what each step makes of the record, for the store and for memory alike.
 
+use countersign_channel::identity::SpkiHash;
 use jiff::Timestamp;
 use serde::Serialize;
-
-use super::SpkiHash;
 
 /// An agent that enrols with a join token.
 #[derive(Clone, Debug)]

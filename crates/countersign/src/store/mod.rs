@@ -3,13 +3,12 @@
 //! The data plane never comes here. [`State`](crate::state::State) holds everything in memory; a write goes to the
 //! store first, then to memory, then to whoever watches. Secrets arrive sealed: the store never sees a key.
 
-use std::fmt;
 use std::future::Future;
 use std::path::Path;
 use std::pin::Pin;
 
 use jiff::Timestamp;
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde::Serialize;
 
 mod agent;
 mod error;
@@ -189,46 +188,4 @@ pub(crate) struct GrantRecord {
     pub(crate) created_at: Timestamp,
     /// The uid of the operator.
     pub(crate) created_by: u32,
-}
-
-/// SHA-384 of a public key's SubjectPublicKeyInfo: how a key is named everywhere.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(crate) struct SpkiHash(pub(crate) [u8; 48]);
-
-impl fmt::Display for SpkiHash {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
-    }
-}
-
-impl fmt::Debug for SpkiHash {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "SpkiHash({self})")
-    }
-}
-
-impl Serialize for SpkiHash {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
-}
-
-impl<'de> Deserialize<'de> for SpkiHash {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        let mut bytes = [0; 48];
-        base16ct(&text, &mut bytes)
-            .ok_or_else(|| serde::de::Error::custom("not 96 hexadecimal digits"))?;
-        Ok(Self(bytes))
-    }
-}
-
-fn base16ct(text: &str, bytes: &mut [u8; 48]) -> Option<()> {
-    if text.len() != 96 || !text.is_ascii() {
-        return None;
-    }
-    for (at, byte) in bytes.iter_mut().enumerate() {
-        *byte = u8::from_str_radix(text.get(2 * at..2 * at + 2)?, 16).ok()?;
-    }
-    Some(())
 }

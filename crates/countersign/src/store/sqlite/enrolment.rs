@@ -1,14 +1,13 @@
 //! Join tokens and the agents that they let in: each decision and its writes are one transaction, so that two agents
 //! with one token, or one agent that asks twice, meet in an order.
 
+use countersign_channel::identity::SpkiHash;
 use jiff::{SignedDuration, Timestamp};
 use sqlx::{Row, SqliteConnection};
 
 use super::writes::change;
 use super::{RowError, rows};
-use crate::store::{
-    Agent, AgentChange, EnrolOutcome, Enrolment, JoinToken, Renewal, Revocation, SpkiHash,
-};
+use crate::store::{Agent, AgentChange, EnrolOutcome, Enrolment, JoinToken, Renewal, Revocation};
 
 pub(super) async fn create_join(
     connection: &mut SqliteConnection,
@@ -102,7 +101,7 @@ pub(super) async fn revoke(
             "INSERT INTO revoked_keys (spki, name, revoked_at) VALUES (?, ?, ?)
              ON CONFLICT DO NOTHING",
         )
-        .bind(spki.0.to_vec())
+        .bind(spki.as_bytes().to_vec())
         .bind(name)
         .bind(revocation.at.as_millisecond())
         .execute(&mut *connection)
@@ -144,7 +143,7 @@ async fn key_revoked(
     spki: &SpkiHash,
 ) -> Result<Option<Timestamp>, RowError> {
     let row = sqlx::query("SELECT revoked_at FROM revoked_keys WHERE spki = ?")
-        .bind(spki.0.to_vec())
+        .bind(spki.as_bytes().to_vec())
         .fetch_optional(connection)
         .await?;
     row.map(|row| rows::time(&row, "revoked_at")).transpose()
@@ -155,7 +154,7 @@ async fn use_token(
     enrolment: &Enrolment,
 ) -> Result<(), RowError> {
     sqlx::query("UPDATE join_tokens SET used_by = ?, used_at = ? WHERE id = ?")
-        .bind(enrolment.spki.0.to_vec())
+        .bind(enrolment.spki.as_bytes().to_vec())
         .bind(enrolment.now.as_millisecond())
         .bind(&enrolment.token_id)
         .execute(connection)
@@ -177,8 +176,8 @@ async fn write_agent(
     )
     .bind(&agent.name)
     .bind(&agent.spiffe_id)
-    .bind(agent.spki.0.to_vec())
-    .bind(agent.previous.map(|(spki, _)| spki.0.to_vec()))
+    .bind(agent.spki.as_bytes().to_vec())
+    .bind(agent.previous.map(|(spki, _)| spki.as_bytes().to_vec()))
     .bind(agent.previous.map(|(_, until)| until.as_millisecond()))
     .bind(&agent.serial)
     .bind(agent.certificate_expires_at.as_millisecond())

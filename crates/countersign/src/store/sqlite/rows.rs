@@ -1,12 +1,13 @@
 //! From rows to what they mean.
 
+use countersign_channel::identity::SpkiHash;
 use jiff::Timestamp;
 use sqlx::sqlite::SqliteRow;
 use sqlx::{Row, SqliteConnection};
 
 use super::RowError;
 use crate::store::{
-    Agent, BundleDocument, Contents, GrantRecord, Revocation, SealedSecret, SecretKind, SpkiHash,
+    Agent, BundleDocument, Contents, GrantRecord, Revocation, SealedSecret, SecretKind,
 };
 
 /// Everything, in one read.
@@ -72,9 +73,8 @@ pub(super) fn optional_spki(
     let bytes: Option<Vec<u8>> = row.try_get(column)?;
     bytes
         .map(|bytes| {
-            bytes
-                .try_into()
-                .map(SpkiHash)
+            <[u8; 48]>::try_from(bytes)
+                .map(SpkiHash::from)
                 .map_err(|_| RowError::BadValue(column))
         })
         .transpose()

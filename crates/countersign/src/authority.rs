@@ -1,0 +1,392 @@
+//! The built-in authority: the trust domain's key, the anchors, and the certificates issued from them.
+//!
+//! The gateway's own keys live in memory only: each certificate of its own has a fresh key.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use countersign_channel::Profile;
+use countersign_channel::identity::{
+    Authority, AuthorityError, BundleDraft, BundleError, CertificateRequest, InvalidSpiffeId,
+    KeyAlgorithm, KeyError, Leaf, PrivateKey, ProvenKey, RequestError, SignedTrustBundle, SpiffeId,
+    SpkiHash, Svid, SvidError, TrustBundle, TrustDomain, TrustDomainKey, Validity,
+};
+use jiff::Timestamp;
+use rustls_pki_types::CertificateDer;
+use tokio::sync::{Mutex, watch};
+
+use crate::report::Report;
+use crate::root_key::{RootKey, RootKeyError};
+use crate::state::State;
+use crate::store::{BundleDocument, Initial, SealedSecret, SecretKind, StoreError};
+
+/// Issues certificates for the trust domain and keeps the gateway's own fresh.
+pub(crate) struct AuthorityService {
+    state: Arc<State>,
+    root: Arc<RootKey>,
+    gateway: SpiffeId,
+    key: TrustDomainKey,
+    trust: ArcSwap<TrustBundle>,
+    anchors: ArcSwap<Vec<Arc<Authority>>>,
+    svids: ArcSwap<BTreeMap<&'static str, Arc<Svid>>>,
+    renewed: watch::Sender<u64>,
+    changing: Mutex<()>,
+}
+
+/// Why the authority cannot work.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub(crate) enum AuthorityServiceError {
+    /// A sealed key does not open.
+    #[error(transparent)]
+    Root(#[from] RootKeyError),
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The bundle in the store is not one that this trust domain's key signed.
+    #[error("the trust bundle in the database cannot be used")]
+    Bundle(#[from] BundleError),
+    /// A key in the store is none, or could not be made.
+    #[error("a key of the authority cannot be used")]
+    Key(#[from] KeyError),
+    /// The database lacks what a first start wrote.
+    #[error("the database has no {what}")]
+    Absent { what: &'static str },
+    /// No certificate could be issued.
+    #[error("the authority could not issue a certificate")]
+    Issue(#[from] AuthorityError),
+    /// The gateway could not prove its own key.
+    #[error("the gateway's own certificate request failed")]
+    Request(#[from] RequestError),
+    /// What was issued does not fit its key.
+    #[error("the gateway's own certificate cannot be used")]
+    Svid(#[from] SvidError),
+    /// The gateway's name cannot be part of a SPIFFE ID.
+    #[error("the gateway's name cannot be used")]
+    Name(#[from] InvalidSpiffeId),
+}
+
+impl Report for AuthorityServiceError {
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::Root(error) => error.hint(),
+            Self::Store(error) => error.hint(),
+            Self::Bundle(_) | Self::Key(_) | Self::Absent { .. } => {
+                Some("restore a backup: `countersign backup restore`".to_owned())
+            }
+            Self::Issue(_) | Self::Request(_) | Self::Svid(_) | Self::Name(_) => None,
+        }
+    }
+}
+
+/// A certificate that was issued, with what is kept of it.
+#[derive(Clone, Debug)]
+pub(crate) struct Issued {
+    /// The chain, leaf first; it has only a leaf.
+    pub(crate) chain: Vec<CertificateDer<'static>>,
+    pub(crate) serial: String,
+    pub(crate) expires_at: Timestamp,
+}
+
+/// Draws the keys of a new trust domain, sealed, with its first bundle.
+///
+/// # Errors
+///
+/// There is no randomness.
+pub(crate) fn begin(
+    trust_domain: &TrustDomain,
+    profiles: &[Profile],
+    root: &RootKey,
+    now: Timestamp,
+) -> Result<Initial, AuthorityServiceError> {
+    let key = TrustDomainKey::generate()?;
+    let mut secrets = vec![seal(root, SecretKind::TrustDomainKey, key.key(), now)?];
+    let mut anchors = Vec::new();
+    for algorithm in anchor_algorithms(profiles) {
+        let authority =
+            Authority::generate(trust_domain.clone(), algorithm, Validity::anchor(now))?;
+        secrets.push(seal(root, SecretKind::Anchor, authority.key(), now)?);
+        anchors.push(authority.anchor().clone());
+    }
+    let draft = BundleDraft {
+        trust_domain: trust_domain.clone(),
+        version: 1,
+        issued_at: now,
+        anchors,
+    };
+    let bundle = document(&key.sign(&draft)?, &draft);
+    Ok(Initial {
+        trust_domain: trust_domain.to_string(),
+        secrets,
+        bundle,
+    })
+}
+
+impl AuthorityService {
+    /// Opens the authority's keys.
+    ///
+    /// # Errors
+    ///
+    /// The store or a key in it cannot be used.
+    pub(crate) fn load(
+        (trust_domain, gateway_name): (&TrustDomain, &str),
+        state: &Arc<State>,
+        root: &Arc<RootKey>,
+        secrets: &[SealedSecret],
+    ) -> Result<Self, AuthorityServiceError> {
+        let mut keys = open_all(root, SecretKind::TrustDomainKey, secrets)?;
+        let key = keys.pop().ok_or(AuthorityServiceError::Absent {
+            what: "trust domain key",
+        })?;
+        let key = TrustDomainKey::new(key)?;
+        let snapshot = state.snapshot();
+        let stored = snapshot.bundle.as_ref();
+        let stored = stored.ok_or(AuthorityServiceError::Absent {
+            what: "trust bundle",
+        })?;
+        let trust =
+            SignedTrustBundle::from_json(&stored.document)?.verify(&key.pin(), trust_domain)?;
+        let mut anchors = Vec::new();
+        for key in open_all(root, SecretKind::Anchor, secrets)? {
+            let anchor = trust
+                .anchors()
+                .iter()
+                .find(|anchor| anchor.public_key() == key.public_key());
+            if let Some(anchor) = anchor.cloned() {
+                anchors.push(Arc::new(Authority::restore(
+                    trust_domain.clone(),
+                    anchor,
+                    key,
+                )?));
+            }
+        }
+        Ok(Self {
+            state: Arc::clone(state),
+            root: Arc::clone(root),
+            gateway: trust_domain.gateway(gateway_name)?,
+            key,
+            trust: ArcSwap::from_pointee(trust),
+            anchors: ArcSwap::from_pointee(anchors),
+            svids: ArcSwap::default(),
+            renewed: watch::Sender::new(0),
+            changing: Mutex::new(()),
+        })
+    }
+
+    /// The hash of the trust domain's key, for join strings.
+    pub(crate) fn pin(&self) -> SpkiHash {
+        self.key.pin()
+    }
+
+    /// The trust bundle, as it is now.
+    pub(crate) fn trust(&self) -> Arc<TrustBundle> {
+        self.trust.load_full()
+    }
+
+    /// The gateway's own SPIFFE ID.
+    pub(crate) fn gateway(&self) -> &SpiffeId {
+        &self.gateway
+    }
+
+    /// The gateway's certificate for a profile that was [prepared](Self::prepare).
+    pub(crate) fn svid(&self, profile: Profile) -> Option<Arc<Svid>> {
+        self.svids.load().get(profile.leaf_key().name()).cloned()
+    }
+
+    /// Told each time after a certificate of the gateway, or the trust bundle, was replaced.
+    pub(crate) fn renewals(&self) -> watch::Receiver<u64> {
+        self.renewed.subscribe()
+    }
+
+    /// Makes sure that there are an anchor and a certificate of the gateway for each of these profiles. A new anchor
+    /// makes a new version of the bundle, which agents take at their next renewal.
+    ///
+    /// # Errors
+    ///
+    /// The store cannot be written, or AWS-LC failed.
+    pub(crate) async fn prepare(
+        &self,
+        profiles: &[Profile],
+        now: Timestamp,
+    ) -> Result<(), AuthorityServiceError> {
+        let _one_at_a_time = self.changing.lock().await;
+        for algorithm in anchor_algorithms(profiles) {
+            if !self.has_anchor(algorithm) {
+                self.add_anchor(algorithm, now).await?;
+            }
+        }
+        let absent = |algorithm: &KeyAlgorithm| {
+            profiles
+                .iter()
+                .any(|profile| profile.leaf_key() == *algorithm)
+                && !self.svids.load().contains_key(algorithm.name())
+        };
+        let absent: Vec<KeyAlgorithm> = KeyAlgorithm::ALL.into_iter().filter(absent).collect();
+        self.replace_svids(&absent, now)?;
+        Ok(())
+    }
+
+    /// Replaces those certificates of the gateway that are past half of their life. Gives what was issued.
+    ///
+    /// # Errors
+    ///
+    /// AWS-LC failed; the certificates before stay.
+    pub(crate) async fn renew(
+        &self,
+        now: Timestamp,
+    ) -> Result<Vec<Arc<Svid>>, AuthorityServiceError> {
+        let _one_at_a_time = self.changing.lock().await;
+        let due = |algorithm: &KeyAlgorithm| {
+            let svid = self.svids.load().get(algorithm.name()).cloned();
+            svid.is_some_and(|svid| svid.half_life() <= now)
+        };
+        let due: Vec<KeyAlgorithm> = KeyAlgorithm::ALL.into_iter().filter(due).collect();
+        self.replace_svids(&due, now)
+    }
+
+    /// Issues a certificate, good for an hour, under the newest anchor that goes with the key.
+    ///
+    /// # Errors
+    ///
+    /// No profile that was prepared has such keys, or AWS-LC failed.
+    pub(crate) fn issue(
+        &self,
+        key: &ProvenKey,
+        id: &SpiffeId,
+        now: Timestamp,
+    ) -> Result<Issued, AuthorityServiceError> {
+        let algorithm = key.public_key().algorithm();
+        let anchors = self.anchors.load();
+        let fits = |anchor: &&Arc<Authority>| {
+            anchor.key().algorithm().is_post_quantum() == algorithm.is_post_quantum()
+        };
+        let anchor = anchors.iter().rev().find(fits);
+        let anchor = anchor.ok_or(AuthorityServiceError::Absent { what: "anchor" })?;
+        let leaf = anchor.issue(key, id, Validity::leaf(now))?;
+        let read = Leaf::unverified(&leaf).map_err(SvidError::from)?;
+        let serial = read.serial().to_owned();
+        Ok(Issued {
+            chain: vec![leaf],
+            serial,
+            expires_at: read.not_after(),
+        })
+    }
+
+    fn has_anchor(&self, algorithm: KeyAlgorithm) -> bool {
+        self.anchors
+            .load()
+            .iter()
+            .any(|anchor| anchor.key().algorithm() == algorithm)
+    }
+
+    async fn add_anchor(
+        &self,
+        algorithm: KeyAlgorithm,
+        now: Timestamp,
+    ) -> Result<(), AuthorityServiceError> {
+        let trust = self.trust();
+        let trust_domain = trust.trust_domain().clone();
+        let authority =
+            Authority::generate(trust_domain.clone(), algorithm, Validity::anchor(now))?;
+        let mut draft = BundleDraft {
+            trust_domain: trust_domain.clone(),
+            version: trust.version() + 1,
+            issued_at: now,
+            anchors: trust.anchors().to_vec(),
+        };
+        draft.anchors.push(authority.anchor().clone());
+        let signed = self.key.sign(&draft)?;
+        // The key first: a bundle whose anchor nobody can use would be worse than a key that no bundle names.
+        let secret = seal(&self.root, SecretKind::Anchor, authority.key(), now)?;
+        self.state.put_secret(secret, now).await?;
+        self.state.publish_bundle(document(&signed, &draft)).await?;
+        self.trust
+            .store(Arc::new(signed.verify(&self.key.pin(), &trust_domain)?));
+        let mut anchors = Vec::clone(&self.anchors.load());
+        anchors.push(Arc::new(authority));
+        self.anchors.store(Arc::new(anchors));
+        self.renewed.send_modify(|count| *count += 1);
+        Ok(())
+    }
+
+    fn replace_svids(
+        &self,
+        algorithms: &[KeyAlgorithm],
+        now: Timestamp,
+    ) -> Result<Vec<Arc<Svid>>, AuthorityServiceError> {
+        let mut fresh = Vec::new();
+        let mut svids = BTreeMap::clone(&self.svids.load());
+        for algorithm in algorithms {
+            let svid = Arc::new(self.own_svid(*algorithm, now)?);
+            svids.insert(algorithm.name(), Arc::clone(&svid));
+            fresh.push(svid);
+        }
+        if !fresh.is_empty() {
+            self.svids.store(Arc::new(svids));
+            self.renewed.send_modify(|count| *count += 1);
+        }
+        Ok(fresh)
+    }
+
+    fn own_svid(
+        &self,
+        algorithm: KeyAlgorithm,
+        now: Timestamp,
+    ) -> Result<Svid, AuthorityServiceError> {
+        let key = PrivateKey::generate(algorithm)?;
+        let request = CertificateRequest::write(&key)?;
+        let proven = CertificateRequest::from_der(&request)?.prove()?;
+        let issued = self.issue(&proven, &self.gateway, now)?;
+        Ok(Svid::new(issued.chain, Arc::new(key))?)
+    }
+}
+
+fn anchor_algorithms(profiles: &[Profile]) -> Vec<KeyAlgorithm> {
+    let wanted = |algorithm: &KeyAlgorithm| {
+        profiles
+            .iter()
+            .any(|profile| profile.anchor_key() == *algorithm)
+    };
+    KeyAlgorithm::ALL.into_iter().filter(wanted).collect()
+}
+
+fn seal(
+    root: &RootKey,
+    kind: SecretKind,
+    key: &PrivateKey,
+    now: Timestamp,
+) -> Result<SealedSecret, AuthorityServiceError> {
+    let id = key.public_key().hash().to_string();
+    let sealed = root.seal(kind, &id, &key.to_pkcs8_der()?)?;
+    Ok(SealedSecret {
+        kind,
+        id,
+        sealed,
+        not_before: now,
+        not_after: None,
+    })
+}
+
+/// Opens the private keys of one kind, the oldest first.
+fn open_all(
+    root: &RootKey,
+    kind: SecretKind,
+    secrets: &[SealedSecret],
+) -> Result<Vec<PrivateKey>, AuthorityServiceError> {
+    let of_kind = secrets.iter().filter(|secret| secret.kind == kind);
+    of_kind
+        .map(|secret| {
+            let der = root.open(kind, &secret.id, &secret.sealed)?;
+            Ok(PrivateKey::from_pkcs8_der(&der)?)
+        })
+        .collect()
+}
+
+fn document(signed: &SignedTrustBundle, draft: &BundleDraft) -> BundleDocument {
+    BundleDocument {
+        version: draft.version,
+        issued_at: draft.issued_at,
+        document: signed.to_json().into_bytes(),
+    }
+}

@@ -1,0 +1,248 @@
+//! What a gateway has in its keeping, opened in the right order at start and kept fresh while it runs.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use countersign_channel::Profile;
+use countersign_channel::identity::TrustDomain;
+use countersign_paseto::KeyId;
+use jiff::Timestamp;
+use tokio_util::sync::CancellationToken;
+
+use crate::access::AccessTokens;
+use crate::audit::{Audit, AuditError, Event, WhenUnwritable};
+use crate::authority::{self, AuthorityService, AuthorityServiceError};
+use crate::enrolment::EnrolmentService;
+use crate::report::Report;
+use crate::root_key::{RootKey, RootKeyError};
+use crate::rotation::RotationError;
+use crate::state::State;
+use crate::store::{SqliteStore, Store, StoreError};
+
+/// Where things lie, and for whom.
+#[derive(Clone, Debug)]
+pub(crate) struct CustodyConfig {
+    pub(crate) trust_domain: TrustDomain,
+    /// The gateway's name.
+    pub(crate) gateway: String,
+    /// Of all listeners.
+    pub(crate) profiles: Vec<Profile>,
+    pub(crate) store_file: PathBuf,
+    pub(crate) root_key_file: PathBuf,
+    pub(crate) audit_file: PathBuf,
+    pub(crate) when_unaudited: WhenUnwritable,
+}
+
+/// The gateway's state and the services that work on it.
+#[derive(Clone)]
+pub(crate) struct Custody {
+    pub(crate) state: Arc<State>,
+    pub(crate) authority: Arc<AuthorityService>,
+    pub(crate) access: Arc<AccessTokens>,
+    pub(crate) enrolment: Arc<EnrolmentService>,
+    pub(crate) audit: Arc<Audit>,
+    root: Arc<RootKey>,
+}
+
+/// Why the gateway cannot start, or cannot keep what it has fresh.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub(crate) enum CustodyError {
+    /// The database cannot be used.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The root key cannot be used.
+    #[error(transparent)]
+    RootKey(#[from] RootKeyError),
+    /// The authority cannot be used.
+    #[error(transparent)]
+    Authority(#[from] AuthorityServiceError),
+    /// The audit trail cannot be used.
+    #[error(transparent)]
+    Audit(#[from] AuditError),
+    /// The database belongs to another trust domain.
+    #[error("the database `{}` is of the trust domain `{stored}`, not `{configured}`", file.display())]
+    OtherTrustDomain {
+        file: PathBuf,
+        stored: String,
+        configured: TrustDomain,
+    },
+}
+
+impl Report for CustodyError {
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::Store(error) => error.hint(),
+            Self::RootKey(error) => error.hint(),
+            Self::Authority(error) => error.hint(),
+            Self::Audit(error) => error.hint(),
+            Self::OtherTrustDomain { stored, .. } => Some(format!(
+                "set `trust_domain = \"{stored}\"`, or give this gateway another `state_dir`"
+            )),
+        }
+    }
+}
+
+impl From<RotationError> for CustodyError {
+    fn from(error: RotationError) -> Self {
+        match error {
+            RotationError::Root(error) => Self::RootKey(error),
+            RotationError::Store(error) => Self::Store(error),
+        }
+    }
+}
+
+impl Custody {
+    /// Opens everything; a first start creates the root key, the trust domain and its first bundle.
+    ///
+    /// # Errors
+    ///
+    /// [`CustodyError`]: nothing of what was there is changed then.
+    pub(crate) async fn open(config: &CustodyConfig, now: Timestamp) -> Result<Self, CustodyError> {
+        // The store first: its lock keeps a second gateway away from the other files.
+        let store = SqliteStore::open(&config.store_file).await?;
+        let audit = Arc::new(Audit::open(&config.audit_file, config.when_unaudited)?);
+        let root = Arc::new(open_root(&store, config, now).await?);
+        let (state, secrets) = State::load(Arc::new(store)).await?;
+        let names = (&config.trust_domain, config.gateway.as_str());
+        let authority = Arc::new(AuthorityService::load(names, &state, &root, &secrets)?);
+        let access = AccessTokens::load(config.trust_domain.clone(), &state, &root, &secrets)?;
+        let access = Arc::new(access);
+        let enrolment = EnrolmentService::load(
+            (&state, &root),
+            &secrets,
+            Arc::clone(&authority),
+            Arc::clone(&access),
+            Arc::clone(&audit),
+        )?;
+        let enrolment = Arc::new(enrolment);
+        let custody = Self {
+            state,
+            authority,
+            access,
+            enrolment,
+            audit,
+            root,
+        };
+        custody.prepare(&config.profiles, now).await?;
+        Ok(custody)
+    }
+
+    /// Makes ready for listeners with these profiles: at start, and before a reload takes effect.
+    ///
+    /// # Errors
+    ///
+    /// The store cannot be written, or AWS-LC failed.
+    pub(crate) async fn prepare(
+        &self,
+        profiles: &[Profile],
+        now: Timestamp,
+    ) -> Result<(), CustodyError> {
+        let before = self.authority.trust().version();
+        self.authority.prepare(profiles, now).await?;
+        let version = self.authority.trust().version();
+        if version != before {
+            let key = self.authority.pin().to_string();
+            self.audit
+                .record(Event::TrustBundlePublished { version, key });
+        }
+        for profile in profiles {
+            let version = profile.token_version();
+            self.rotated("access", self.access.rings().want(version, now).await?);
+            self.rotated("join", self.enrolment.rings().want(version, now).await?);
+        }
+        Ok(())
+    }
+
+    /// Renews the gateway's certificates and lets keys take turns, where it is time.
+    ///
+    /// # Errors
+    ///
+    /// The store cannot be written, or AWS-LC failed; what was there stays in use.
+    pub(crate) async fn maintain(&self, now: Timestamp) -> Result<(), CustodyError> {
+        for svid in self.authority.renew(now).await? {
+            self.audit.record(Event::CertificateRenewed {
+                name: svid.id().to_string(),
+                key: svid.leaf().public_key().hash(),
+                serial: svid.leaf().serial().to_owned(),
+                expires_at: svid.not_after(),
+                key_changed: true,
+            });
+        }
+        self.rotated("access", self.access.rings().rotate(now).await?);
+        self.rotated("join", self.enrolment.rings().rotate(now).await?);
+        Ok(())
+    }
+
+    /// Maintains until it is told to stop. A failure is logged and tried again.
+    pub(crate) async fn run(&self, stop: CancellationToken) {
+        let mut turns = tokio::time::interval(MAINTENANCE);
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => return,
+                _ = turns.tick() => {}
+            }
+            if let Err(error) = self.maintain(Timestamp::now()).await {
+                tracing::error!(%error, "keys and certificates could not be renewed");
+            }
+        }
+    }
+
+    /// The root key, for a backup.
+    pub(crate) fn root(&self) -> &RootKey {
+        &self.root
+    }
+
+    /// Writes what is left and closes the files.
+    ///
+    /// # Errors
+    ///
+    /// Something could not be written.
+    pub(crate) async fn close(&self) -> Result<(), CustodyError> {
+        self.state.close().await?;
+        self.audit.flush().await?;
+        Ok(())
+    }
+
+    fn rotated(&self, kind: &str, added: Vec<KeyId>) {
+        for key_id in added {
+            let (kind, key_id) = (kind.to_owned(), key_id.to_string());
+            self.audit.record(Event::KeyRotated { kind, key_id });
+        }
+    }
+}
+
+/// The root key that belongs to the database; a first start draws it, and the trust domain's keys under it.
+async fn open_root(
+    store: &SqliteStore,
+    config: &CustodyConfig,
+    now: Timestamp,
+) -> Result<RootKey, CustodyError> {
+    let file = &config.root_key_file;
+    let stored = store.load().await?.trust_domain;
+    let root = match (RootKey::read(file)?, &stored) {
+        (Some(root), _) => root,
+        (None, None) => RootKey::create(file)?,
+        (None, Some(_)) => return Err(RootKeyError::Missing { file: file.clone() }.into()),
+    };
+    match stored {
+        None => {
+            let first = authority::begin(&config.trust_domain, &config.profiles, &root, now)?;
+            store.initialise(&first).await?;
+        }
+        Some(stored) if stored != config.trust_domain.as_str() => {
+            let (file, configured) = (config.store_file.clone(), config.trust_domain.clone());
+            return Err(CustodyError::OtherTrustDomain {
+                file,
+                stored,
+                configured,
+            });
+        }
+        Some(_) => {}
+    }
+    Ok(root)
+}
+
+/// Certificates live an hour and are renewed at half of it: a turn each half minute is never late.
+const MAINTENANCE: Duration = Duration::from_secs(30);

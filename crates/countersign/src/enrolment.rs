@@ -1,0 +1,498 @@
+//! How agents come in, stay and go: join strings, enrolment, renewal, revocation.
+//!
+//! Why a join failed is told only to whoever holds a join token that authenticates; all others hear `unknown`.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use countersign_channel::Profile;
+use countersign_channel::identity::{
+    CertificateRequest, ProvenKey, SpiffeId, TrustBundle, TrustDomain,
+};
+use countersign_channel::profile::TokenVersion;
+use countersign_paseto::{
+    ClaimError, Claims, MintError, Rules, SystemRandom, TokenError, Verified,
+};
+use jiff::{SignedDuration, Timestamp};
+use rustls_pki_types::CertificateDer;
+use serde::{Deserialize, Serialize};
+
+use crate::access::{AccessToken, AccessTokens, Bearer, VersionedRings, new_token_id};
+use crate::audit::{Audit, Event, Operator};
+use crate::authority::AuthorityService;
+use crate::config::HostPort;
+use crate::join_string::{JoinString, JoinToken};
+use crate::root_key::{RootKey, RootKeyError};
+use crate::rotation::Schedule;
+use crate::state::{ShutOut, State};
+use crate::store::{
+    self, Agent, EnrolOutcome, Enrolment, Renewal, Revocation, SealedSecret, SecretKind,
+};
+
+mod refusal;
+
+pub(crate) use refusal::{BadRequest, EnrolRefusal, JoinStringError, RenewRefusal, RevokeError};
+
+/// Lets agents in and out.
+pub(crate) struct EnrolmentService {
+    trust_domain: TrustDomain,
+    rings: VersionedRings,
+    assertion: Vec<u8>,
+    state: Arc<State>,
+    authority: Arc<AuthorityService>,
+    access: Arc<AccessTokens>,
+    audit: Arc<Audit>,
+}
+
+/// A join string to make.
+#[derive(Clone, Debug)]
+pub(crate) struct NewJoinString {
+    /// The agent's name.
+    pub(crate) name: String,
+    pub(crate) expires_in: Duration,
+    /// Whether the agent may take over a name in use.
+    pub(crate) replace: bool,
+    /// Where the agent finds the gateway.
+    pub(crate) address: HostPort,
+    /// The profile of the listener at that address.
+    pub(crate) profile: Profile,
+}
+
+/// What an agent that enrols sent, and where it came from.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct EnrolRequest<'a> {
+    pub(crate) join_token: &'a str,
+    /// PKCS#10 in DER.
+    pub(crate) certificate_request: &'a [u8],
+    /// The agent's clock.
+    pub(crate) agent_time: Timestamp,
+    pub(crate) peer: SocketAddr,
+    /// Of the listener that it came in by.
+    pub(crate) profile: Profile,
+}
+
+/// What an agent that is in gets: at enrolment and at each renewal.
+pub(crate) struct Admission {
+    pub(crate) name: String,
+    /// The chain, leaf first.
+    pub(crate) svid: Vec<CertificateDer<'static>>,
+    pub(crate) bundle: Arc<TrustBundle>,
+    pub(crate) access_token: AccessToken,
+}
+
+impl EnrolmentService {
+    /// Opens the key rings of join tokens.
+    ///
+    /// # Errors
+    ///
+    /// A key in the store does not open.
+    pub(crate) fn load(
+        (state, root): (&Arc<State>, &Arc<RootKey>),
+        secrets: &[SealedSecret],
+        authority: Arc<AuthorityService>,
+        access: Arc<AccessTokens>,
+        audit: Arc<Audit>,
+    ) -> Result<Self, RootKeyError> {
+        let trust_domain = authority.gateway().trust_domain().clone();
+        Ok(Self {
+            rings: VersionedRings::load(SecretKind::JoinKey, SCHEDULE, (state, root), secrets)?,
+            assertion: format!("countersign {trust_domain} join").into_bytes(),
+            trust_domain,
+            state: Arc::clone(state),
+            authority,
+            access,
+            audit,
+        })
+    }
+
+    /// The rings of join tokens, for their rotation.
+    pub(crate) fn rings(&self) -> &VersionedRings {
+        &self.rings
+    }
+
+    /// Makes a join string: a secret that lets one agent in, once.
+    ///
+    /// # Errors
+    ///
+    /// The name cannot be used or is in use, the time is too long, or the store or the audit trail cannot be written.
+    pub(crate) async fn create_join_string(
+        &self,
+        new: NewJoinString,
+        operator: Operator,
+        now: Timestamp,
+    ) -> Result<(JoinString, Timestamp), JoinStringError> {
+        if new.expires_in > LONGEST_JOIN || new.expires_in.is_zero() {
+            return Err(JoinStringError::Lifetime {
+                asked: new.expires_in,
+                limit: LONGEST_JOIN,
+            });
+        }
+        let id = self.trust_domain.agent(&new.name)?;
+        if !new.replace && self.state.snapshot().agents.contains_key(&new.name) {
+            return Err(JoinStringError::NameInUse { name: new.name });
+        }
+        let expires_at = now + new.expires_in;
+        let token_id = new_token_id();
+        let claims = Claims::new(JoinClaims {
+            replace: new.replace,
+        })
+        .subject(id.to_string())
+        .token_id(token_id.as_str())
+        .issued_at(now)
+        .expires_at(expires_at);
+        let ring = self.rings.of(new.profile.token_version()).keys();
+        let token = JoinToken::new(ring.mint(&claims, &self.assertion, now, &SystemRandom)?);
+        let name = new.name;
+        let replaces = new.replace;
+        self.state
+            .create_join(store::JoinToken {
+                id: token_id.clone(),
+                name: name.clone(),
+                replaces,
+                created_at: now,
+                created_by: operator.uid,
+                expires_at,
+            })
+            .await?;
+        let event = Event::JoinStringCreated {
+            name,
+            token_id,
+            expires_at,
+            replaces,
+            operator,
+        };
+        self.audit.record_durably(event).await?;
+        let (trust_domain, pin) = (self.trust_domain.clone(), self.authority.pin());
+        Ok((
+            JoinString {
+                address: new.address,
+                trust_domain,
+                pin,
+                token,
+            },
+            expires_at,
+        ))
+    }
+
+    /// Lets an agent in. The same key may ask again with the same token: a lost reply burns nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`EnrolRefusal`] says which of the reasons it was.
+    pub(crate) async fn enrol(
+        &self,
+        request: EnrolRequest<'_>,
+        now: Timestamp,
+    ) -> Result<Admission, EnrolRefusal> {
+        let verified = self.verify_join_token(request.join_token, now);
+        let token_id = verified
+            .as_ref()
+            .ok()
+            .and_then(|token| token.token_id().map(str::to_owned));
+        let name = verified.as_ref().ok().and_then(agent_name);
+        let outcome = match verified {
+            Ok(token) => self.enrol_with(&token, request, now).await,
+            Err(refusal) => Err(refusal),
+        };
+        if let Err(refusal) = &outcome {
+            self.audit.record(Event::EnrolmentRefused {
+                reason: refusal.code().to_owned(),
+                detail: refusal.to_string(),
+                name,
+                token_id,
+                peer: request.peer,
+            });
+        }
+        outcome
+    }
+
+    /// Renews an agent's certificate, for the key that it came in with or for a new one.
+    ///
+    /// # Errors
+    ///
+    /// The agent is not the one that enrolled any more, or its request is bad.
+    pub(crate) async fn renew(
+        &self,
+        agent: Bearer<'_>,
+        certificate_request: &[u8],
+        now: Timestamp,
+    ) -> Result<Admission, RenewRefusal> {
+        let outcome = self.renew_admitted(agent, certificate_request, now).await;
+        if let Err(refusal) = &outcome {
+            self.audit.record(Event::RenewalRefused {
+                name: agent.id.agent_name().unwrap_or_default().to_owned(),
+                key: *agent.key,
+                reason: refusal.to_string(),
+            });
+        }
+        outcome
+    }
+
+    /// Mints an access token for an agent on a channel that proved its key.
+    ///
+    /// # Errors
+    ///
+    /// The agent is shut out.
+    pub(crate) fn access_token(
+        &self,
+        agent: Bearer<'_>,
+        now: Timestamp,
+    ) -> Result<AccessToken, RenewRefusal> {
+        let snapshot = self.state.snapshot();
+        let name = agent.id.agent_name().unwrap_or_default();
+        snapshot.admit(name, agent.key, now)?;
+        self.mint(agent, now).map_err(RenewRefusal::from)
+    }
+
+    /// Shuts an agent and its key out. Whoever watches the state cuts its channels.
+    ///
+    /// # Errors
+    ///
+    /// There is no such agent, or the store cannot be written.
+    pub(crate) async fn revoke(
+        &self,
+        name: &str,
+        reason: &str,
+        operator: Operator,
+        now: Timestamp,
+    ) -> Result<Agent, RevokeError> {
+        let revocation = Revocation {
+            at: now,
+            reason: reason.to_owned(),
+        };
+        let Some(agent) = self.state.revoke(name, revocation).await? else {
+            return Err(match self.state.snapshot().agents.get(name) {
+                Some(agent) => RevokeError::Already {
+                    name: name.to_owned(),
+                    at: agent
+                        .revoked
+                        .as_ref()
+                        .map_or(now, |revocation| revocation.at),
+                },
+                None => RevokeError::NoSuchAgent {
+                    name: name.to_owned(),
+                },
+            });
+        };
+        let (name, key) = (agent.name.clone(), agent.spki);
+        let reason = reason.to_owned();
+        self.audit
+            .record_durably(Event::AgentRevoked {
+                name,
+                key,
+                reason,
+                operator,
+            })
+            .await?;
+        Ok(agent)
+    }
+
+    /// The leeway lets a token that has ended be told apart from one that never was: the store decides about its end.
+    fn verify_join_token(
+        &self,
+        token: &str,
+        now: Timestamp,
+    ) -> Result<Verified<JoinClaims>, EnrolRefusal> {
+        let rules = Rules::new().leeway(TELLS_EXPIRED);
+        let version = if token.starts_with("v3.") {
+            TokenVersion::V3
+        } else {
+            TokenVersion::V4
+        };
+        let keys = self.rings.of(version).keys();
+        keys.verify(token, &self.assertion, &rules, now)
+            .map_err(|error| match error {
+                TokenError::Claim(ClaimError::Expired { expires_at, .. }) => {
+                    EnrolRefusal::Expired { at: expires_at }
+                }
+                TokenError::NoKeyId | TokenError::UnknownKey { .. } => EnrolRefusal::WrongGateway,
+                _ => EnrolRefusal::Unknown,
+            })
+    }
+
+    async fn enrol_with(
+        &self,
+        token: &Verified<JoinClaims>,
+        request: EnrolRequest<'_>,
+        now: Timestamp,
+    ) -> Result<Admission, EnrolRefusal> {
+        let subject = token
+            .subject()
+            .and_then(|subject| SpiffeId::parse(subject).ok());
+        let (Some(id), Some(token_id)) = (subject, token.token_id()) else {
+            return Err(EnrolRefusal::Unknown);
+        };
+        let name = id.agent_name().ok_or(EnrolRefusal::Unknown)?.to_owned();
+        check_clock(request.agent_time, now)?;
+        let key = proven_key(request.certificate_request, request.profile)?;
+        self.audit.ready()?;
+        let issued = self.authority.issue(&key, &id, now)?;
+        let spki = key.public_key().hash();
+        let enrolment = Enrolment {
+            token_id: token_id.to_owned(),
+            name: name.clone(),
+            spiffe_id: id.to_string(),
+            spki,
+            serial: issued.serial,
+            certificate_expires_at: issued.expires_at,
+            now,
+        };
+        let repeated = entered(self.state.enrol(enrolment).await?, &name)?;
+        self.audit
+            .record_durably(Event::EnrolmentAllowed {
+                name: name.clone(),
+                spiffe_id: id.to_string(),
+                key: spki,
+                token_id: token_id.to_owned(),
+                peer: request.peer,
+                repeated,
+            })
+            .await?;
+        let bearer = Bearer {
+            id: &id,
+            key: &spki,
+            profile: request.profile,
+        };
+        let access_token = self.mint(bearer, now)?;
+        Ok(Admission {
+            name,
+            svid: issued.chain,
+            bundle: self.authority.trust(),
+            access_token,
+        })
+    }
+
+    async fn renew_admitted(
+        &self,
+        agent: Bearer<'_>,
+        certificate_request: &[u8],
+        now: Timestamp,
+    ) -> Result<Admission, RenewRefusal> {
+        let name = agent.id.agent_name().unwrap_or_default();
+        self.state.snapshot().admit(name, agent.key, now)?;
+        let key = proven_key(certificate_request, agent.profile)?;
+        let issued = self.authority.issue(&key, agent.id, now)?;
+        let spki = key.public_key().hash();
+        let renewal = Renewal {
+            name: name.to_owned(),
+            from: *agent.key,
+            spki,
+            serial: issued.serial.clone(),
+            certificate_expires_at: issued.expires_at,
+            now,
+        };
+        let renewed = self.state.renew(renewal).await?;
+        // It was admitted a moment ago: what changed since says why not.
+        let other_key = || {
+            RenewRefusal::ShutOut(ShutOut::OtherKey {
+                name: name.to_owned(),
+            })
+        };
+        renewed.ok_or_else(other_key)?;
+        self.audit.record(Event::CertificateRenewed {
+            name: agent.id.to_string(),
+            key: spki,
+            serial: issued.serial,
+            expires_at: issued.expires_at,
+            key_changed: spki != *agent.key,
+        });
+        let access_token = self.mint(
+            Bearer {
+                key: &spki,
+                ..agent
+            },
+            now,
+        )?;
+        let (svid, bundle) = (issued.chain, self.authority.trust());
+        Ok(Admission {
+            name: name.to_owned(),
+            svid,
+            bundle,
+            access_token,
+        })
+    }
+
+    fn mint(&self, bearer: Bearer<'_>, now: Timestamp) -> Result<AccessToken, MintError> {
+        let token = self
+            .access
+            .mint(bearer, self.state.snapshot().revision, now)?;
+        self.audit.record(Event::TokenMinted {
+            subject: bearer.id.to_string(),
+            token_id: token.id.clone(),
+            key_id: token.key_id.to_string(),
+            expires_at: token.expires_at,
+        });
+        Ok(token)
+    }
+}
+
+/// The private claims of a join token.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+struct JoinClaims {
+    replace: bool,
+}
+
+fn agent_name(token: &Verified<JoinClaims>) -> Option<String> {
+    SpiffeId::parse(token.subject()?)
+        .ok()?
+        .agent_name()
+        .map(str::to_owned)
+}
+
+/// An agent's certificate is backdated five minutes: with a clock further off, the agent would refuse its own.
+fn check_clock(agent: Timestamp, gateway: Timestamp) -> Result<(), EnrolRefusal> {
+    let skew = agent.duration_since(gateway);
+    if skew.unsigned_abs() > MOST_SKEW {
+        return Err(EnrolRefusal::ClockSkew {
+            seconds: skew.as_secs(),
+        });
+    }
+    Ok(())
+}
+
+fn proven_key(certificate_request: &[u8], profile: Profile) -> Result<ProvenKey, BadRequest> {
+    let key = CertificateRequest::from_der(certificate_request)?.prove()?;
+    let (expected, found) = (profile.leaf_key(), key.public_key().algorithm());
+    if expected != found {
+        return Err(BadRequest::Algorithm {
+            profile,
+            expected,
+            found,
+        });
+    }
+    Ok(key)
+}
+
+/// Whether the same key was in before.
+fn entered(outcome: EnrolOutcome, name: &str) -> Result<bool, EnrolRefusal> {
+    match outcome {
+        EnrolOutcome::Enrolled(_) => Ok(false),
+        EnrolOutcome::Repeated(_) => Ok(true),
+        EnrolOutcome::UnknownToken => Err(EnrolRefusal::Unknown),
+        EnrolOutcome::Expired { at } => Err(EnrolRefusal::Expired { at }),
+        EnrolOutcome::Used { at } => Err(EnrolRefusal::Used { at }),
+        EnrolOutcome::NameInUse => Err(EnrolRefusal::NameInUse {
+            name: name.to_owned(),
+        }),
+        EnrolOutcome::KeyRevoked { at } => Err(EnrolRefusal::KeyRevoked { at }),
+    }
+}
+
+/// What a join string lives when nothing is said.
+pub(crate) const DEFAULT_JOIN: Duration = Duration::from_secs(15 * 60);
+
+/// A join string is for a machine that is being set up, not for one that may be some day.
+const LONGEST_JOIN: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+
+/// How long after its end a token is still told to be expired, to whom it may concern.
+const TELLS_EXPIRED: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+
+const MOST_SKEW: Duration = Duration::from_secs(5 * 60);
+
+/// A new key each month; the overlap is the longest join string, and how long its end is told.
+const SCHEDULE: Schedule = Schedule {
+    mints: SignedDuration::from_hours(30 * 24),
+    overlap: SignedDuration::from_hours(14 * 24),
+    ahead: SignedDuration::from_hours(24),
+};

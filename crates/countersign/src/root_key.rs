@@ -1,0 +1,249 @@
+//! The root key: what every secret in the store is sealed under, in a file of its own.
+//!
+//! A copy of the database without this file opens nothing. The file holds one line, a PASERK `k4.local`, with mode 0600.
+
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use countersign_paseto::{
+    Envelope, Key, Local, MintError, PaserkError, RandomnessUnavailable, SystemRandom,
+    UntrustedToken, V4, mint_payload,
+};
+use zeroize::Zeroizing;
+
+use crate::report::Report;
+use crate::store::SecretKind;
+
+/// The key that seals secrets at rest.
+#[derive(Debug)]
+pub(crate) struct RootKey(Key<V4, Local>);
+
+/// Why there is no root key, or why it does not open a secret.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub(crate) enum RootKeyError {
+    /// The database has secrets and the file that opens them is gone.
+    #[error("the root key `{}` is missing, and the database was sealed with it", file.display())]
+    Missing { file: PathBuf },
+    /// Others may read or change the file.
+    #[error("the root key `{}` has mode {mode:04o}, which lets others at it", file.display())]
+    Mode { file: PathBuf, mode: u32 },
+    /// The file cannot be read or written.
+    #[error("cannot {action} the root key `{}`", file.display())]
+    File {
+        action: &'static str,
+        file: PathBuf,
+        source: io::Error,
+    },
+    /// The file holds something else.
+    #[error("`{}` holds no root key", file.display())]
+    Malformed { file: PathBuf, source: PaserkError },
+    /// Another root key sealed the secret, or it was altered.
+    #[error("the root key does not open the {kind} `{id}` in the database")]
+    Unsealable { kind: &'static str, id: String },
+    /// There was no randomness for a new key.
+    #[error(transparent)]
+    Randomness(#[from] RandomnessUnavailable),
+    /// A secret could not be sealed.
+    #[error(transparent)]
+    Seal(#[from] MintError),
+}
+
+impl Report for RootKeyError {
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::Missing { file } => Some(format!(
+                "put `{}` back, or restore a backup: `countersign backup restore`",
+                file.display()
+            )),
+            Self::Mode { file, .. } => Some(format!("run `chmod 0600 {}`", file.display())),
+            Self::Malformed { .. } | Self::Unsealable { .. } => Some(
+                "put the root key that belongs to this database back, or restore a backup"
+                    .to_owned(),
+            ),
+            Self::File { .. } | Self::Randomness(_) | Self::Seal(_) => None,
+        }
+    }
+}
+
+impl RootKey {
+    /// Reads the root key. `None`: there is no such file.
+    ///
+    /// # Errors
+    ///
+    /// The file cannot be read, lets others at it, or holds something else.
+    pub(crate) fn read(file: &Path) -> Result<Option<Self>, RootKeyError> {
+        let failed = |source| RootKeyError::File {
+            action: "read",
+            file: file.to_owned(),
+            source,
+        };
+        let mode = match fs::metadata(file) {
+            Ok(metadata) => metadata.mode() & 0o7777,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(failed(error)),
+        };
+        if mode & 0o077 != 0 {
+            return Err(RootKeyError::Mode {
+                file: file.to_owned(),
+                mode,
+            });
+        }
+        let text = Zeroizing::new(fs::read_to_string(file).map_err(failed)?);
+        Self::from_paserk(&text)
+            .map(Some)
+            .map_err(|source| RootKeyError::Malformed {
+                file: file.to_owned(),
+                source,
+            })
+    }
+
+    /// Draws a root key and writes it to a file that must not exist: whole or not at all.
+    ///
+    /// # Errors
+    ///
+    /// There is no randomness, or the file cannot be written.
+    pub(crate) fn create(file: &Path) -> Result<Self, RootKeyError> {
+        let key = Self(Key::generate(&SystemRandom)?);
+        key.write(file).map_err(|source| RootKeyError::File {
+            action: "write",
+            file: file.to_owned(),
+            source,
+        })?;
+        Ok(key)
+    }
+
+    /// Writes the key to a file that must not exist.
+    pub(crate) fn write(&self, file: &Path) -> io::Result<()> {
+        let folder = file
+            .parent()
+            .filter(|folder| !folder.as_os_str().is_empty());
+        let folder = folder.unwrap_or(Path::new("."));
+        // tempfile creates with mode 0600.
+        let mut unnamed = tempfile::NamedTempFile::new_in(folder)?;
+        unnamed.write_all(self.to_paserk().as_bytes())?;
+        unnamed.write_all(b"\n")?;
+        unnamed.as_file().sync_all()?;
+        unnamed.persist_noclobber(file)?;
+        File::open(folder)?.sync_all()
+    }
+
+    /// Reads a root key from its text, with or without the newline.
+    pub(crate) fn from_paserk(text: &str) -> Result<Self, PaserkError> {
+        Key::from_paserk(text.strip_suffix('\n').unwrap_or(text)).map(Self)
+    }
+
+    /// The key as text: the secret itself.
+    pub(crate) fn to_paserk(&self) -> Zeroizing<String> {
+        self.0.to_paserk()
+    }
+
+    /// Seals a secret for the store. The seal says what the secret is: it opens as nothing else.
+    ///
+    /// # Errors
+    ///
+    /// There is no randomness.
+    pub(crate) fn seal(
+        &self,
+        kind: SecretKind,
+        id: &str,
+        secret: &[u8],
+    ) -> Result<String, RootKeyError> {
+        let assertion = assertion(kind, id);
+        let envelope = Envelope {
+            footer: b"",
+            assertion: assertion.as_bytes(),
+        };
+        Ok(mint_payload(&self.0, secret, envelope, &SystemRandom)?)
+    }
+
+    /// Opens a secret that [`RootKey::seal`] sealed as this kind and id.
+    ///
+    /// # Errors
+    ///
+    /// [`RootKeyError::Unsealable`].
+    pub(crate) fn open(
+        &self,
+        kind: SecretKind,
+        id: &str,
+        sealed: &str,
+    ) -> Result<Zeroizing<Vec<u8>>, RootKeyError> {
+        UntrustedToken::<V4, Local>::parse(sealed)
+            .and_then(|token| token.asserting(assertion(kind, id)).open(&self.0))
+            .map(|opened| Zeroizing::new(opened.payload().to_vec()))
+            .map_err(|_| RootKeyError::Unsealable {
+                kind: kind.name(),
+                id: id.to_owned(),
+            })
+    }
+}
+
+fn assertion(kind: SecretKind, id: &str) -> String {
+    format!("countersign sealed {} {id}", kind.name())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    fn check_refusal(content: &str, mode: u32, expected: &str) {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("root.key");
+        fs::write(&file, content).unwrap();
+        fs::set_permissions(&file, fs::Permissions::from_mode(mode)).unwrap();
+        let message = RootKey::read(&file).unwrap_err().to_string();
+        assert_eq!(
+            message.replace(&file.display().to_string(), "FILE"),
+            expected
+        );
+    }
+
+    #[test]
+    fn a_root_key_is_created_once_and_read_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("root.key");
+        assert!(RootKey::read(&file).unwrap().is_none());
+        let key = RootKey::create(&file).unwrap();
+        assert_eq!(fs::metadata(&file).unwrap().mode() & 0o7777, 0o600);
+        let again = RootKey::read(&file).unwrap().unwrap();
+        assert_eq!(*again.to_paserk(), *key.to_paserk());
+        assert!(RootKey::create(&file).is_err(), "it must not be replaced");
+        assert_eq!(
+            *RootKey::read(&file).unwrap().unwrap().to_paserk(),
+            *key.to_paserk()
+        );
+    }
+
+    #[test]
+    fn a_root_key_that_others_can_read_is_refused() {
+        check_refusal(
+            "x",
+            0o640,
+            "the root key `FILE` has mode 0640, which lets others at it",
+        );
+    }
+
+    #[test]
+    fn a_file_with_something_else_is_refused() {
+        check_refusal("k4.secret.AAAA", 0o600, "`FILE` holds no root key");
+        check_refusal("", 0o600, "`FILE` holds no root key");
+    }
+
+    #[test]
+    fn a_sealed_secret_opens_only_as_what_it_is() {
+        let key = RootKey(Key::generate(&SystemRandom).unwrap());
+        let sealed = key.seal(SecretKind::Anchor, "a", b"secret").unwrap();
+        assert_eq!(
+            *key.open(SecretKind::Anchor, "a", &sealed).unwrap(),
+            b"secret"
+        );
+        assert!(key.open(SecretKind::Anchor, "b", &sealed).is_err());
+        assert!(key.open(SecretKind::TrustDomainKey, "a", &sealed).is_err());
+        let other = RootKey(Key::generate(&SystemRandom).unwrap());
+        assert!(other.open(SecretKind::Anchor, "a", &sealed).is_err());
+    }
+}
