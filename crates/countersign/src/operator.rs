@@ -319,6 +319,30 @@ pub(crate) struct BackupDone {
     pub(crate) revision: u64,
 }
 
+/// `GET /status`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Status {
+    /// The gateway's version.
+    pub(crate) version: String,
+    /// Its trust domain.
+    pub(crate) trust_domain: String,
+    /// Its SPIFFE ID.
+    pub(crate) gateway: String,
+    /// When it started.
+    pub(crate) started_at: Timestamp,
+    /// Open channels.
+    pub(crate) channels: usize,
+    /// Open streams.
+    pub(crate) streams: usize,
+    /// The revision of grants, agents and keys.
+    pub(crate) revision: u64,
+    /// The revision of the policy bundle.
+    pub(crate) policy: String,
+    /// Why the gateway is not ready, when it is not.
+    #[serde(default)]
+    pub(crate) ready: Option<String>,
+}
+
 /// What went wrong, RFC 9457: the body of every answer that is not a success.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct OperatorProblem {

@@ -24,6 +24,12 @@ pub(crate) enum ConfigError {
         /// What is wrong.
         problem: Problem,
     },
+    /// A key has changed that a reload does not take. Nothing of the new file holds.
+    #[error("a reload cannot change `{key}`; the configuration before stays in force")]
+    NeedsRestart {
+        /// The key, with its table before it.
+        key: &'static str,
+    },
 }
 
 /// A line of a file.
@@ -133,6 +139,9 @@ impl Report for ConfigError {
                 )
             }
             Self::Unreadable { .. } => None,
+            Self::NeedsRestart { .. } => {
+                Some("put the key back, or restart the gateway".to_owned())
+            }
             Self::Line { problem, .. } => problem.hint(),
         }
     }
@@ -140,7 +149,7 @@ impl Report for ConfigError {
     fn verdict(&self) -> Verdict {
         match self {
             Self::Unreadable { .. } => Verdict::Unknown,
-            Self::Line { .. } => Verdict::No,
+            Self::Line { .. } | Self::NeedsRestart { .. } => Verdict::No,
         }
     }
 }

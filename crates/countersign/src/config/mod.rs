@@ -13,7 +13,9 @@ mod listener;
 mod network;
 mod operation;
 mod reader;
+mod reload;
 mod service;
+mod weakening;
 
 pub(crate) use agent::{AgentConfig, AgentListenerConfig, BackoffConfig, Bind, ProxyConfig};
 pub(crate) use error::{ConfigError, Place, Problem};
