@@ -4,10 +4,12 @@ mod access;
 mod audit;
 mod authority;
 mod cli;
+mod commands;
 mod config;
 mod custody;
 mod enrolment;
 mod join_string;
+mod log;
 mod operator;
 mod report;
 mod root_key;
@@ -19,7 +21,45 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
+use crate::cli::{BackupCommand, Cli, Command};
+use crate::report::{Failure, Verdict};
+
 fn main() -> ExitCode {
-    let _cli = cli::Cli::parse();
-    ExitCode::from(report::Verdict::Yes)
+    match run(Cli::parse()) {
+        Ok(verdict) => verdict.into(),
+        Err(failure) => {
+            failure.print();
+            failure.verdict().into()
+        }
+    }
+}
+
+fn run(cli: Cli) -> Result<Verdict, Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
+    let runtime = runtime.expect("the process can have a timer and a socket");
+    let format = cli.format;
+    runtime.block_on(async {
+        match cli.command {
+            Command::JoinString(options) => commands::join_string(options, format).await?,
+            Command::Agents(options) => commands::agents(options, format).await?,
+            Command::Grants(options) => commands::grants(options, format).await?,
+            Command::Sessions(options) => commands::sessions(options, format).await?,
+            Command::Services(options) => commands::services(options, format).await?,
+            Command::Stage(options) => commands::stage(options, format).await?,
+            Command::Backup(options) => match options.command {
+                BackupCommand::Create {
+                    gateway,
+                    file,
+                    passphrase_file,
+                } => {
+                    commands::backup_create(&gateway, &file, &passphrase_file, format).await?;
+                }
+                BackupCommand::Restore { .. } => {}
+            },
+            _ => {}
+        }
+        Ok(Verdict::Yes)
+    })
 }

@@ -95,8 +95,9 @@ impl End for Tunnel {
         self.writer().poll_broken(cx)
     }
 
-    /// Its drop is a reset unless both directions have ended.
-    fn abort(&mut self) {}
+    fn abort(&mut self) {
+        self.reset();
+    }
 }
 
 /// Chunks on their way from one end to the other, in order.

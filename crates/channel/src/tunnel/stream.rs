@@ -1,8 +1,8 @@
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 
 use bytes::Bytes;
 use h2::{Reason, RecvStream, SendStream};
@@ -12,8 +12,10 @@ use super::ConnectionError;
 
 /// One proxied connection inside a channel.
 ///
-/// `shutdown` ends this end's direction (END_STREAM). Dropping it before both directions have
-/// ended, in a panic too, resets it: the peer reads `ConnectionReset`, not an end of file.
+/// `shutdown` ends this end's direction (END_STREAM). Dropped before that, in a panic too, it is
+/// reset: the peer reads `ConnectionReset`, not an end of file. Dropped after that but before the
+/// peer's end, it fails what the peer still writes, as `close` does on a socket; a server's last
+/// bytes arrive all the same, a client's that are still queued are lost, with an error at the peer.
 #[derive(Debug)]
 pub struct Tunnel {
     reader: TunnelReader,
@@ -22,33 +24,39 @@ pub struct Tunnel {
 
 impl Tunnel {
     pub(super) fn new(body: RecvStream, send: SendStream<Bytes>, open: OpenStream) -> Self {
-        let fate = Arc::new(Fate {
-            halves: Mutex::default(),
-            _open: open,
-        });
+        let open = Arc::new(open);
         Self {
             reader: TunnelReader {
                 body,
                 chunk: Bytes::new(),
                 ended: false,
-                fate: fate.clone(),
+                _open: open.clone(),
             },
             writer: TunnelWriter {
-                send: Some(send),
+                send,
                 ended: false,
-                fate,
+                _open: open,
             },
         }
     }
 
     /// Resets the stream: RST_STREAM(CONNECT_ERROR), unless it has ended both ways.
-    pub fn abort(self) {}
+    pub fn abort(mut self) {
+        self.reset();
+    }
 
-    /// Takes the directions apart. The stream is reset if either half is dropped before its
-    /// direction has ended: at once for the writer, with the writer for the reader.
+    /// Takes the directions apart. The writer resets the stream when it is dropped before its
+    /// end; the reader, dropped first, leaves the peer to fill its window.
     #[must_use]
     pub fn into_split(self) -> (TunnelReader, TunnelWriter) {
         (self.reader, self.writer)
+    }
+
+    /// A reset drops what is still to be sent, so a stream that has ended both ways is spared.
+    pub(super) fn reset(&mut self) {
+        if !self.writer.ended || !self.reader.has_ended() {
+            self.writer.send.send_reset(Reason::CONNECT_ERROR);
+        }
     }
 
     pub(super) fn reader(&mut self) -> &mut TunnelReader {
@@ -66,7 +74,7 @@ pub struct TunnelReader {
     body: RecvStream,
     chunk: Bytes,
     ended: bool,
-    fate: Arc<Fate>,
+    _open: Arc<OpenStream>,
 }
 
 impl TunnelReader {
@@ -101,6 +109,10 @@ impl TunnelReader {
         // It fails only on a stream that has ended, where there is no window left to widen.
         let _ = self.body.flow_control().release_capacity(bytes);
     }
+
+    fn has_ended(&self) -> bool {
+        self.ended || (self.chunk.is_empty() && self.body.is_end_stream())
+    }
 }
 
 impl AsyncRead for TunnelReader {
@@ -123,20 +135,12 @@ impl AsyncRead for TunnelReader {
     }
 }
 
-impl Drop for TunnelReader {
-    fn drop(&mut self) {
-        let ended = self.ended || (self.chunk.is_empty() && self.body.is_end_stream());
-        self.fate.reader_dropped(ended);
-    }
-}
-
 /// The direction of a [`Tunnel`] that goes to the peer.
 #[derive(Debug)]
 pub struct TunnelWriter {
-    /// `None` only while it is dropped.
-    send: Option<SendStream<Bytes>>,
+    send: SendStream<Bytes>,
     ended: bool,
-    fate: Arc<Fate>,
+    _open: Arc<OpenStream>,
 }
 
 impl TunnelWriter {
@@ -157,10 +161,7 @@ impl TunnelWriter {
     /// Ready when the peer has reset the stream or the connection is lost, though nothing is
     /// being written.
     pub fn poll_broken(&mut self, cx: &mut Context<'_>) -> Poll<io::Error> {
-        let Some(send) = &mut self.send else {
-            return Poll::Pending;
-        };
-        Poll::Ready(match ready!(send.poll_reset(cx)) {
+        Poll::Ready(match ready!(self.send.poll_reset(cx)) {
             Ok(reason) => ConnectionError::reset(reason).into(),
             Err(error) => ConnectionError::from(error).into(),
         })
@@ -177,43 +178,29 @@ impl TunnelWriter {
         if wanted == 0 {
             return Poll::Ready(Ok(0));
         }
-        let Some(send) = &mut self.send else {
-            return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
-        };
-        send.reserve_capacity(wanted);
+        self.send.reserve_capacity(wanted);
         loop {
             // h2 wakes only for an increase: what is already there has to be looked at first.
-            let capacity = send.capacity();
+            let capacity = self.send.capacity();
             if capacity > 0 {
                 return Poll::Ready(Ok(capacity));
             }
-            match ready!(send.poll_capacity(cx)) {
+            match ready!(self.send.poll_capacity(cx)) {
                 Some(Ok(_)) => {}
                 Some(Err(error)) => return Poll::Ready(Err(ConnectionError::from(error).into())),
-                None => return Poll::Ready(Err(self.why_closed(cx))),
+                None => return self.poll_broken(cx).map(Err),
             }
         }
     }
 
     fn send_data(&mut self, data: Bytes, end: bool) -> io::Result<()> {
-        let Some(send) = &mut self.send else {
-            return Err(io::ErrorKind::BrokenPipe.into());
-        };
-        send.send_data(data, end).map_err(|error| {
-            let mut cx = Context::from_waker(std::task::Waker::noop());
-            match send.poll_reset(&mut cx) {
-                Poll::Ready(Ok(reason)) => ConnectionError::reset(reason).into(),
-                Poll::Ready(Err(error)) => ConnectionError::from(error).into(),
+        self.send.send_data(data, end).map_err(|error| {
+            let mut cx = Context::from_waker(Waker::noop());
+            match self.poll_broken(&mut cx) {
+                Poll::Ready(error) => error,
                 Poll::Pending => ConnectionError::from(error).into(),
             }
         })
-    }
-
-    fn why_closed(&mut self, cx: &mut Context<'_>) -> io::Error {
-        match self.poll_broken(cx) {
-            Poll::Ready(error) => error,
-            Poll::Pending => io::ErrorKind::BrokenPipe.into(),
-        }
     }
 }
 
@@ -246,8 +233,8 @@ impl AsyncWrite for TunnelWriter {
 
 impl Drop for TunnelWriter {
     fn drop(&mut self) {
-        if let Some(send) = self.send.take() {
-            self.fate.writer_dropped(send, self.ended);
+        if !self.ended {
+            self.send.send_reset(Reason::CONNECT_ERROR);
         }
     }
 }
@@ -277,41 +264,6 @@ impl AsyncWrite for Tunnel {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.writer).poll_shutdown(cx)
-    }
-}
-
-/// What the two halves agree on when they are dropped; nothing else takes its lock.
-#[derive(Debug)]
-struct Fate {
-    halves: Mutex<Halves>,
-    _open: OpenStream,
-}
-
-#[derive(Debug, Default)]
-struct Halves {
-    reader_ended: Option<bool>,
-    /// The writer that ended cleanly before the reader was done: only it can still reset.
-    parked: Option<SendStream<Bytes>>,
-}
-
-impl Fate {
-    fn writer_dropped(&self, mut send: SendStream<Bytes>, ended: bool) {
-        let mut halves = self.halves.lock().unwrap_or_else(PoisonError::into_inner);
-        if !ended || halves.reader_ended == Some(false) {
-            send.send_reset(Reason::CONNECT_ERROR);
-        } else if halves.reader_ended.is_none() {
-            halves.parked = Some(send);
-        }
-    }
-
-    fn reader_dropped(&self, ended: bool) {
-        let mut halves = self.halves.lock().unwrap_or_else(PoisonError::into_inner);
-        halves.reader_ended = Some(ended);
-        if let Some(mut send) = halves.parked.take()
-            && !ended
-        {
-            send.send_reset(Reason::CONNECT_ERROR);
-        }
     }
 }
 

@@ -1,0 +1,186 @@
+//! The commands of an operator: each asks a running gateway over its Unix socket and shows the answer.
+
+mod client;
+mod show;
+mod table;
+
+use std::path::{Path, PathBuf};
+
+use http::Method;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use self::client::Client;
+pub(crate) use self::client::CommandError;
+use self::show::Show;
+use crate::cli::{
+    AgentsCommand, Format, GatewaySocket, Grant, GrantsCommand, JoinStringCommand, Operate,
+    ServicesCommand, SessionsCommand, SessionsOptions, StageCommand,
+};
+use crate::operator::{
+    AgentRevoked, Agents, BackupDone, BackupRequest, GrantChanged, GrantRequest, Grants,
+    JoinStringCreated, JoinStringRequest, Refused, RevokeRequest, Services, SessionClosed,
+    Sessions, Stages,
+};
+use crate::report::Failure;
+
+/// `countersign join-string …`.
+pub(crate) async fn join_string(
+    options: Operate<JoinStringCommand>,
+    format: Format,
+) -> Result<(), Failure> {
+    let JoinStringCommand::Create {
+        name,
+        expires_in,
+        replace,
+        address,
+    } = options.command;
+    let request = JoinStringRequest {
+        name,
+        expires_in: expires_in.as_secs().max(1),
+        replace,
+        address: address.map(|address| address.to_string()),
+    };
+    Asked::of(&options.gateway, format)?
+        .post::<JoinStringCreated>("/join-strings", &request)
+        .await
+}
+
+/// `countersign agents …`.
+pub(crate) async fn agents(options: Operate<AgentsCommand>, format: Format) -> Result<(), Failure> {
+    let gateway = Asked::of(&options.gateway, format)?;
+    match options.command {
+        AgentsCommand::List => gateway.get::<Agents>("/agents").await,
+        AgentsCommand::Revoke { name, reason } => {
+            let path = format!("/agents/{}/revoke", client::escaped(&name));
+            gateway
+                .post::<AgentRevoked>(&path, &RevokeRequest { reason })
+                .await
+        }
+    }
+}
+
+/// `countersign grants …`.
+pub(crate) async fn grants(options: Operate<GrantsCommand>, format: Format) -> Result<(), Failure> {
+    let gateway = Asked::of(&options.gateway, format)?;
+    match options.command {
+        GrantsCommand::List => gateway.get::<Grants>("/grants").await,
+        GrantsCommand::Add(Grant { principal, service }) => {
+            gateway
+                .post::<GrantChanged>("/grants", &GrantRequest { principal, service })
+                .await
+        }
+        GrantsCommand::Remove(Grant { principal, service }) => {
+            let (principal, service) = (client::escaped(&principal), client::escaped(&service));
+            let path = format!("/grants?principal={principal}&service={service}");
+            gateway
+                .ask::<GrantChanged>(Method::DELETE, &path, None)
+                .await
+        }
+    }
+}
+
+/// `countersign sessions …`.
+pub(crate) async fn sessions(options: SessionsOptions, format: Format) -> Result<(), Failure> {
+    let gateway = Asked::of(&options.gateway, format)?;
+    match options.command {
+        Some(SessionsCommand::Close { id }) => {
+            let path = format!("/sessions/{}/close", client::escaped(&id));
+            gateway
+                .ask::<SessionClosed>(Method::POST, &path, None)
+                .await
+        }
+        Some(SessionsCommand::List { refused: true }) => {
+            gateway.get::<Refused>("/sessions/refused").await
+        }
+        _ if options.refused => gateway.get::<Refused>("/sessions/refused").await,
+        _ => gateway.get::<Sessions>("/sessions").await,
+    }
+}
+
+/// `countersign services …`.
+pub(crate) async fn services(
+    options: Operate<ServicesCommand>,
+    format: Format,
+) -> Result<(), Failure> {
+    let ServicesCommand::List = options.command;
+    Asked::of(&options.gateway, format)?
+        .get::<Services>("/services")
+        .await
+}
+
+/// `countersign stage …`.
+pub(crate) async fn stage(options: Operate<StageCommand>, format: Format) -> Result<(), Failure> {
+    let StageCommand::Show = options.command;
+    Asked::of(&options.gateway, format)?
+        .get::<Stages>("/stage")
+        .await
+}
+
+/// `countersign backup create`.
+pub(crate) async fn backup_create(
+    gateway: &GatewaySocket,
+    file: &Path,
+    passphrase_file: &Path,
+    format: Format,
+) -> Result<(), Failure> {
+    let request = BackupRequest {
+        file: absolute(file)?,
+        passphrase_file: absolute(passphrase_file)?,
+    };
+    Asked::of(gateway, format)?
+        .post::<BackupDone>("/backup", &request)
+        .await
+}
+
+/// A gateway, and how its answers are shown.
+struct Asked {
+    client: Client,
+    format: Format,
+}
+
+impl Asked {
+    fn of(gateway: &GatewaySocket, format: Format) -> Result<Self, Failure> {
+        Ok(Self {
+            client: Client::find(gateway)?,
+            format,
+        })
+    }
+
+    async fn get<A: DeserializeOwned + Show>(&self, path: &str) -> Result<(), Failure> {
+        self.ask::<A>(Method::GET, path, None).await
+    }
+
+    async fn post<A: DeserializeOwned + Show>(
+        &self,
+        path: &str,
+        request: &(impl Serialize + Sync),
+    ) -> Result<(), Failure> {
+        let body = serde_json::to_string(request).expect("our own requests are JSON");
+        self.ask::<A>(Method::POST, path, Some(body)).await
+    }
+
+    async fn ask<A: DeserializeOwned + Show>(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<String>,
+    ) -> Result<(), Failure> {
+        let answer = self.client.ask(method, path, body).await?;
+        // Read in both formats, so that what is shown is an answer and not whatever listens there.
+        let read: A = serde_json::from_value(answer.clone()).map_err(CommandError::Answer)?;
+        match self.format {
+            Format::Text => show::text(&read),
+            Format::Json => show::json(&answer),
+        }
+        Ok(())
+    }
+}
+
+/// The gateway has another working directory.
+fn absolute(path: &Path) -> Result<PathBuf, CommandError> {
+    std::path::absolute(path).map_err(|source| CommandError::Path {
+        path: path.to_owned(),
+        source,
+    })
+}

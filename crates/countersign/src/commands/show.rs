@@ -1,0 +1,334 @@
+//! What people see of each answer.
+
+use countersign_channel::ChannelRecord;
+use jiff::Timestamp;
+use serde_json::Value;
+
+use super::table::{Table, printable};
+use crate::operator::{
+    Agent, AgentRevoked, Agents, BackupDone, ExceptionInForce, GrantChanged, GrantOrigin, Grants,
+    JoinStringCreated, LastHop, ListenerStage, Refused, Services, Session, SessionClosed, Sessions,
+    Stages,
+};
+
+/// An answer in text.
+pub(super) trait Show {
+    /// What goes to standard output, newlines included.
+    fn result(&self) -> String;
+
+    /// What is said beside it, on standard error, so that the result can be piped.
+    fn remark(&self) -> Option<String> {
+        None
+    }
+}
+
+/// Prints an answer for people.
+#[expect(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "results are what the command is for"
+)]
+pub(super) fn text(answer: &impl Show) {
+    print!("{}", answer.result());
+    if let Some(remark) = answer.remark() {
+        eprintln!("{remark}");
+    }
+}
+
+/// Prints an answer for machines, with the fields that this version does not know.
+#[expect(clippy::print_stdout, reason = "results are what the command is for")]
+pub(super) fn json(answer: &Value) {
+    println!("{answer:#}");
+}
+
+impl Show for JoinStringCreated {
+    fn result(&self) -> String {
+        format!("{}\n", printable(&self.join_string))
+    }
+
+    fn remark(&self) -> Option<String> {
+        let (name, end) = (printable(&self.name), moment(self.expires_at));
+        Some(format!(
+            "it lets one machine in as `{name}`, once, until {end}: keep it secret"
+        ))
+    }
+}
+
+impl Show for Agents {
+    fn result(&self) -> String {
+        let mut table = Table::new(&["NAME", "JOINED", "LAST SEEN", "CHANNELS", "STATUS"]);
+        for agent in &self.agents {
+            table.row([
+                agent.name.clone(),
+                moment(agent.enrolled_at),
+                agent.last_seen.map(moment).unwrap_or_default(),
+                agent.channels.to_string(),
+                status(agent),
+            ]);
+        }
+        table.or("no agent has joined: `countersign join-string create --name NAME` lets one in")
+    }
+}
+
+fn status(agent: &Agent) -> String {
+    match &agent.revoked {
+        Some(revoked) => format!("revoked {}: {}", moment(revoked.at), revoked.reason),
+        None => format!("certificate until {}", moment(agent.certificate_expires_at)),
+    }
+}
+
+impl Show for AgentRevoked {
+    fn result(&self) -> String {
+        let name = printable(&self.name);
+        format!(
+            "agent `{name}` is revoked; channels closed: {}\n",
+            self.channels_closed
+        )
+    }
+}
+
+impl Show for Grants {
+    fn result(&self) -> String {
+        let mut table = Table::new(&["PRINCIPAL", "SERVICE", "FROM", "SINCE"]);
+        for grant in &self.grants {
+            let origin = match grant.origin {
+                GrantOrigin::Store => "grants add",
+                GrantOrigin::Config => "configuration",
+            };
+            let since = grant.added_at.map(moment).unwrap_or_default();
+            table.row([
+                grant.principal.clone(),
+                grant.service.clone(),
+                origin.to_owned(),
+                since,
+            ]);
+        }
+        table.or("there are no grants: nobody may reach anything")
+    }
+}
+
+impl Show for GrantChanged {
+    fn result(&self) -> String {
+        let (principal, service) = (printable(&self.principal), printable(&self.service));
+        match self.changed {
+            true => format!("done: {principal}, {service}\n"),
+            false => format!("nothing to do: {principal}, {service}\n"),
+        }
+    }
+}
+
+impl Show for Sessions {
+    fn result(&self) -> String {
+        let columns = [
+            "ID",
+            "PRINCIPAL",
+            "FROM",
+            "LISTENER",
+            "GROUP",
+            "SIGNATURES",
+            "SINCE",
+            "STREAMS",
+        ];
+        let mut table = Table::new(&columns);
+        for session in &self.sessions {
+            let record = &session.record;
+            table.row([
+                session.id.clone(),
+                session.principal.clone(),
+                record.peer_address.to_string(),
+                record.listener.clone(),
+                group(record),
+                signatures(record),
+                moment(record.at),
+                streams(session),
+            ]);
+        }
+        table.or("no channel is open")
+    }
+}
+
+/// The group, with the exception under which a classical one was let in.
+fn group(record: &ChannelRecord) -> String {
+    let group = record
+        .negotiated
+        .as_ref()
+        .map(|negotiated| negotiated.group.to_string());
+    match (group, &record.exception) {
+        (Some(group), Some(exception)) => format!("{group} (exception {exception})"),
+        (group, _) => group.unwrap_or_default(),
+    }
+}
+
+/// The gateway's scheme, then the client's.
+fn signatures(record: &ChannelRecord) -> String {
+    let gateway = record
+        .negotiated
+        .as_ref()
+        .map(|negotiated| negotiated.scheme.to_string());
+    let client = record.peer.as_ref().map(|peer| peer.scheme.to_string());
+    match (gateway, client) {
+        (Some(gateway), Some(client)) => format!("{gateway}/{client}"),
+        (gateway, _) => gateway.unwrap_or_default(),
+    }
+}
+
+fn streams(session: &Session) -> String {
+    let services: Vec<_> = session
+        .streams
+        .iter()
+        .map(|stream| stream.service.as_str())
+        .collect();
+    match services.as_slice() {
+        [] => "0".to_owned(),
+        services => format!("{} ({})", services.len(), counted(services)),
+    }
+}
+
+/// `echo, postgres ×2`.
+fn counted(names: &[&str]) -> String {
+    let mut sorted = names.to_vec();
+    sorted.sort_unstable();
+    let same = sorted.chunk_by(|a, b| a == b);
+    let counted = same.filter_map(|names| match names {
+        [name] => Some(name.to_string()),
+        [name, ..] => Some(format!("{name} ×{}", names.len())),
+        [] => None,
+    });
+    counted.collect::<Vec<_>>().join(", ")
+}
+
+impl Show for Refused {
+    fn result(&self) -> String {
+        let mut table = Table::new(&["AT", "FROM", "LISTENER", "ASKED FOR", "OFFERED", "REASON"]);
+        for record in &self.refused {
+            table.row([
+                moment(record.at),
+                record.peer_address.to_string(),
+                record.listener.clone(),
+                record.offered.sni.clone().unwrap_or_default(),
+                offered(record),
+                record
+                    .refusal()
+                    .map(ToString::to_string)
+                    .unwrap_or_default(),
+            ]);
+        }
+        table.or("no channel was refused since the gateway started")
+    }
+}
+
+/// The first groups that the client named: enough to see what it is.
+fn offered(record: &ChannelRecord) -> String {
+    let names: Vec<_> = record
+        .offered
+        .groups
+        .iter()
+        .take(4)
+        .map(|group| group.name())
+        .collect();
+    let more = if record.offered.groups.len() > names.len() {
+        ", …"
+    } else {
+        ""
+    };
+    format!("{}{more}", names.join(", "))
+}
+
+impl Show for SessionClosed {
+    fn result(&self) -> String {
+        format!("session `{}` is closed\n", printable(&self.id))
+    }
+}
+
+impl Show for Services {
+    fn result(&self) -> String {
+        let mut table = Table::new(&["SERVICE", "UPSTREAM", "LAST HOP", "STREAMS", "NAMES"]);
+        for service in &self.services {
+            let last_hop = match service.last_hop {
+                LastHop::Tls => "TLS",
+                LastHop::Loopback => "plain TCP on this machine",
+                LastHop::Plaintext => "plain TCP, unprotected",
+            };
+            table.row([
+                format!("{}:{}", service.name, service.port),
+                service.upstream.clone(),
+                last_hop.to_owned(),
+                service.streams.to_string(),
+                service.sni.join(", "),
+            ]);
+        }
+        table.or("the gateway's configuration has no [[service]]")
+    }
+}
+
+impl Show for Stages {
+    fn result(&self) -> String {
+        let listeners: Vec<_> = self.listeners.iter().map(listener_in_words).collect();
+        listeners.join("\n")
+    }
+}
+
+fn listener_in_words(listener: &ListenerStage) -> String {
+    let name = printable(&listener.listener);
+    let mut text = format!("listener {name} on {}\n", printable(&listener.address));
+    let agentless = if listener.agentless {
+        "served"
+    } else {
+        "not served"
+    };
+    for (word, value) in [
+        ("stage", listener.stage.to_string()),
+        ("profile", listener.profile.to_string()),
+        ("agentless clients", agentless.to_owned()),
+        (
+            "channels",
+            format!(
+                "{}, classical: {}",
+                listener.channels, listener.classical_channels
+            ),
+        ),
+    ] {
+        text.push_str(&format!("  {word:18} {value}\n"));
+    }
+    let exceptions = listener.exceptions.iter().map(exception_in_words);
+    let residues = listener
+        .residues
+        .iter()
+        .map(|residue| format!("  stays classical    {}: {}\n", residue.what, residue.why));
+    text.extend(exceptions.chain(residues));
+    text
+}
+
+fn exception_in_words(exception: &ExceptionInForce) -> String {
+    let narrowed = [("from", &exception.source), ("to", &exception.sni)];
+    let narrowed = narrowed
+        .iter()
+        .filter_map(|(word, value)| Some(format!(" {word} {}", printable(value.as_ref()?))));
+    let narrowed: String = narrowed.collect();
+    let ends = if exception.ended { "ended" } else { "until" };
+    format!(
+        "  exception          {}:{narrowed}, {ends} {}; {}, {}\n",
+        printable(&exception.id),
+        moment(exception.ends),
+        printable(&exception.owner),
+        printable(&exception.reason),
+    )
+}
+
+impl Show for BackupDone {
+    fn result(&self) -> String {
+        let file = printable(&self.file.display().to_string());
+        format!(
+            "{file}: {} at revision {}\n",
+            printable(&self.trust_domain),
+            self.revision
+        )
+    }
+}
+
+/// To the second, in UTC.
+fn moment(at: Timestamp) -> String {
+    Timestamp::from_second(at.as_second())
+        .unwrap_or(at)
+        .to_string()
+}
