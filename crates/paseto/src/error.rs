@@ -34,6 +34,9 @@ pub enum TokenError {
     /// The payload is authentic and is not a JSON object of the expected shape.
     #[error("the token's claims cannot be read: {0}")]
     Unreadable(String),
+    /// The key is too weak to prove anything.
+    #[error(transparent)]
+    Key(#[from] InvalidKey),
     /// The payload is authentic and nested deeper than a parser should follow.
     #[error("the token's claims are nested deeper than {limit} levels")]
     TooDeep {

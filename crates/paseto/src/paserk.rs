@@ -1,7 +1,7 @@
 //! PASERK: keys as text.
 //!
 //! [`Key::to_paserk`] and [`Key::from_paserk`] are the plain types, `k4.local.…`, `k4.public.…` and `k4.secret.…`;
-//! [`Key::id`] is the key's id.
+//! [`Key::id`] is the key's id. Secrets that are stored or sent go in a wrapping: [`Key::wrap`] under another key.
 //!
 //! ```
 //! use countersign_paseto::{Key, Public, Secret, SystemRandom, V4};
@@ -16,14 +16,16 @@
 use zeroize::Zeroizing;
 
 mod id;
+mod pie;
 
 pub(crate) use id::HASH_LEN;
 pub use id::{Identifies, KeyId};
+pub use pie::Wraps;
 
 use crate::encoding;
 use crate::error::PaserkError;
 use crate::key::Key;
-use crate::version::{Holds, Kind};
+use crate::version::{Holds, Kind, Local, Secret};
 
 impl<V: Holds<K>, K: Kind> Key<V, K> {
     /// The key as text: the secret itself unless the kind is [`Public`](crate::Public).
@@ -48,6 +50,26 @@ impl<V: Holds<K>, K: Kind> Key<V, K> {
 
 fn plain_header<V: Holds<K>, K: Kind>() -> String {
     format!("{}.{}.", V::PASERK, K::PLAIN)
+}
+
+/// A kind of key that must not be seen: [`Local`] or [`Secret`].
+///
+/// This trait is sealed: kinds are defined by the PASERK specification.
+pub trait Confidential: Kind {
+    /// The type under another key, such as `local-wrap`.
+    const WRAPPED: &'static str;
+    /// The type under a password, such as `local-pw`.
+    const PROTECTED: &'static str;
+}
+
+impl Confidential for Local {
+    const WRAPPED: &'static str = "local-wrap";
+    const PROTECTED: &'static str = "local-pw";
+}
+
+impl Confidential for Secret {
+    const WRAPPED: &'static str = "secret-wrap";
+    const PROTECTED: &'static str = "secret-pw";
 }
 
 /// The bytes after `header`, decoded in constant time.

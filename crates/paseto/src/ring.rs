@@ -11,14 +11,12 @@ use serde::de::DeserializeOwned;
 
 use crate::claims::{Claims, Verified};
 use crate::error::{MintError, TokenError};
-use crate::key::Key;
-use crate::paserk::KeyId;
+use crate::key::{Key, Pairs};
+use crate::paserk::{Identifies, KeyId};
 use crate::random::Random;
 use crate::rules::Rules;
-use crate::token::{self, Envelope, MAX_TOKEN_LEN, Parts, UntrustedToken};
-use crate::v3::V3;
-use crate::v4::V4;
-use crate::version::{Local, Public, Secret};
+use crate::token::{self, Envelope, MAX_TOKEN_LEN, Parts, UntrustedToken, VerifiedPayload};
+use crate::version::{Asserts, Local, Mints, Opens, Public, Secret};
 
 /// A key ring: mints with the current key, verifies with the key that a token names.
 ///
@@ -74,11 +72,17 @@ impl KeyRing {
         now: Timestamp,
         random: &dyn Random,
     ) -> Result<String, MintError> {
+        let payload = claims.to_json()?;
         let keys = self.keys.load();
-        let (_, entry) = keys
-            .current_entry(now)
-            .ok_or(MintError::NoCurrentKey { now })?;
-        entry.mint(&claims.to_json()?, assertion, now, random)
+        keys.current_entry(now)
+            .and_then(|(_, entry)| {
+                let envelope = Envelope {
+                    footer: entry.footer.as_bytes(),
+                    assertion,
+                };
+                entry.key.0.mint(&payload, envelope, random)
+            })
+            .unwrap_or(Err(MintError::NoCurrentKey { now }))
     }
 
     /// Verifies a token with the key that its footer names.
@@ -97,7 +101,7 @@ impl KeyRing {
         let id = KeyId::in_footer(&footer).ok_or(TokenError::NoKeyId)?;
         let keys = self.keys.load();
         let (id, entry) = keys.accepting(&id, now)?;
-        let mut verified = entry.verify(token, assertion, rules, now)?;
+        let mut verified = entry.key.0.open(token, assertion)?.check(rules, now)?;
         verified.key_id = Some(id.clone());
         Ok(verified)
     }
@@ -218,9 +222,7 @@ impl KeySet {
             .slots
             .values()
             .filter_map(|(_, slot)| match slot {
-                Slot::Kept(entry) if now < entry.window.accepted_until => {
-                    entry.key.to_public_paserk()
-                }
+                Slot::Kept(entry) if now < entry.window.accepted_until => entry.key.0.published(),
                 _ => None,
             })
             .collect();
@@ -232,7 +234,7 @@ impl KeySet {
         self.slots
             .values()
             .filter_map(|(id, slot)| match slot {
-                Slot::Kept(entry) if entry.key.mints() && entry.window.mints_at(now) => {
+                Slot::Kept(entry) if entry.key.0.mints() && entry.window.mints_at(now) => {
                     Some((id, &**entry))
                 }
                 _ => None,
@@ -269,109 +271,144 @@ struct Entry {
     window: Window,
 }
 
-impl Entry {
-    fn mint(
-        &self,
-        payload: &[u8],
-        assertion: &[u8],
-        now: Timestamp,
-        random: &dyn Random,
-    ) -> Result<String, MintError> {
-        let envelope = Envelope {
-            footer: self.footer.as_bytes(),
-            assertion,
-        };
-        match &self.key.0 {
-            Held::V3Local(key) => token::mint(key, payload, envelope, random),
-            Held::V4Local(key) => token::mint(key, payload, envelope, random),
-            Held::V4Secret(key, _) => token::mint(key, payload, envelope, random),
-            Held::V4Public(_) => Err(MintError::NoCurrentKey { now }),
-        }
-    }
-
-    fn verify<C: DeserializeOwned>(
-        &self,
-        token: &str,
-        assertion: &[u8],
-        rules: &Rules,
-        now: Timestamp,
-    ) -> Result<Verified<C>, TokenError> {
-        match &self.key.0 {
-            Held::V3Local(key) => UntrustedToken::parse(token)?
-                .asserting(assertion)
-                .verify(key, rules, now),
-            Held::V4Local(key) => UntrustedToken::parse(token)?
-                .asserting(assertion)
-                .verify(key, rules, now),
-            Held::V4Secret(_, key) | Held::V4Public(key) => UntrustedToken::parse(token)?
-                .asserting(assertion)
-                .verify(key, rules, now),
-        }
-    }
-}
-
 /// A key of any version and kind that a ring can hold; made by `From`.
-#[derive(Debug)]
-pub struct AnyKey(Held);
-
-#[derive(Debug)]
-enum Held {
-    V3Local(Key<V3, Local>),
-    V4Local(Key<V4, Local>),
-    V4Secret(Key<V4, Secret>, Key<V4, Public>),
-    V4Public(Key<V4, Public>),
-}
+pub struct AnyKey(Box<dyn Held>);
 
 impl AnyKey {
     /// The id by which tokens name the key: its `lid`, or the `pid` of its public half.
     pub fn id(&self) -> KeyId {
-        match &self.0 {
-            Held::V3Local(key) => key.id(),
-            Held::V4Local(key) => key.id(),
-            Held::V4Secret(_, key) | Held::V4Public(key) => key.id(),
-        }
+        self.0.id()
+    }
+}
+
+impl fmt::Debug for AnyKey {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "AnyKey({})", self.id())
+    }
+}
+
+impl<V: Opens<Local> + Mints<Local> + Asserts + Identifies> From<Key<V, Local>> for AnyKey {
+    fn from(key: Key<V, Local>) -> Self {
+        Self(Box::new(Symmetric(key)))
+    }
+}
+
+impl<V: Opens<Public> + Mints<Secret> + Pairs + Asserts + Identifies> From<Key<V, Secret>>
+    for AnyKey
+{
+    fn from(secret: Key<V, Secret>) -> Self {
+        let public = secret.public();
+        Self(Box::new(Signing { secret, public }))
+    }
+}
+
+impl<V: Opens<Public> + Asserts + Identifies> From<Key<V, Public>> for AnyKey {
+    fn from(key: Key<V, Public>) -> Self {
+        Self(Box::new(Verifying(key)))
+    }
+}
+
+/// What a ring does with a key, whatever its version and kind.
+trait Held: Send + Sync {
+    fn id(&self) -> KeyId;
+
+    fn open(&self, token: &str, assertion: &[u8]) -> Result<VerifiedPayload, TokenError>;
+
+    /// The token, or `None` from a key that only verifies.
+    fn mint(
+        &self,
+        _payload: &[u8],
+        _envelope: Envelope<'_>,
+        _random: &dyn Random,
+    ) -> Option<Result<String, MintError>> {
+        None
     }
 
     fn mints(&self) -> bool {
-        !matches!(self.0, Held::V4Public(_))
+        false
     }
 
-    fn to_public_paserk(&self) -> Option<String> {
-        match &self.0 {
-            Held::V3Local(_) | Held::V4Local(_) => None,
-            Held::V4Secret(_, key) | Held::V4Public(key) => Some(key.to_paserk().to_string()),
-        }
+    fn published(&self) -> Option<String> {
+        None
     }
 }
 
-impl From<Key<V3, Local>> for AnyKey {
-    fn from(key: Key<V3, Local>) -> Self {
-        Self(Held::V3Local(key))
+struct Symmetric<V: Opens<Local>>(Key<V, Local>);
+
+impl<V: Opens<Local> + Mints<Local> + Asserts + Identifies> Held for Symmetric<V> {
+    fn id(&self) -> KeyId {
+        self.0.id()
+    }
+
+    fn open(&self, token: &str, assertion: &[u8]) -> Result<VerifiedPayload, TokenError> {
+        UntrustedToken::parse(token)?
+            .asserting(assertion)
+            .open(&self.0)
+    }
+
+    fn mint(
+        &self,
+        payload: &[u8],
+        envelope: Envelope<'_>,
+        random: &dyn Random,
+    ) -> Option<Result<String, MintError>> {
+        Some(token::mint(&self.0, payload, envelope, random))
+    }
+
+    fn mints(&self) -> bool {
+        true
     }
 }
 
-impl From<Key<V4, Local>> for AnyKey {
-    fn from(key: Key<V4, Local>) -> Self {
-        Self(Held::V4Local(key))
+struct Signing<V: Pairs> {
+    secret: Key<V, Secret>,
+    public: Key<V, Public>,
+}
+
+impl<V: Opens<Public> + Mints<Secret> + Pairs + Asserts + Identifies> Held for Signing<V> {
+    fn id(&self) -> KeyId {
+        self.public.id()
+    }
+
+    fn open(&self, token: &str, assertion: &[u8]) -> Result<VerifiedPayload, TokenError> {
+        UntrustedToken::parse(token)?
+            .asserting(assertion)
+            .open(&self.public)
+    }
+
+    fn mint(
+        &self,
+        payload: &[u8],
+        envelope: Envelope<'_>,
+        random: &dyn Random,
+    ) -> Option<Result<String, MintError>> {
+        Some(token::mint(&self.secret, payload, envelope, random))
+    }
+
+    fn mints(&self) -> bool {
+        true
+    }
+
+    fn published(&self) -> Option<String> {
+        Some(self.public.to_paserk().to_string())
     }
 }
 
-impl From<Key<V4, Secret>> for AnyKey {
-    fn from(key: Key<V4, Secret>) -> Self {
-        let public = key.public();
-        Self(Held::V4Secret(key, public))
-    }
-}
+struct Verifying<V: Opens<Public>>(Key<V, Public>);
 
-impl From<Key<V4, Public>> for AnyKey {
-    fn from(key: Key<V4, Public>) -> Self {
-        Self(Held::V4Public(key))
+impl<V: Opens<Public> + Asserts + Identifies> Held for Verifying<V> {
+    fn id(&self) -> KeyId {
+        self.0.id()
     }
-}
 
-impl fmt::Display for AnyKey {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.id().fmt(formatter)
+    fn open(&self, token: &str, assertion: &[u8]) -> Result<VerifiedPayload, TokenError> {
+        UntrustedToken::parse(token)?
+            .asserting(assertion)
+            .open(&self.0)
+    }
+
+    fn published(&self) -> Option<String> {
+        Some(self.0.to_paserk().to_string())
     }
 }
 

@@ -14,7 +14,7 @@ use crate::key::Key;
 use crate::paserk::KeyId;
 use crate::random::Random;
 use crate::rules::Rules;
-use crate::version::{Asserts, Context, Holds, Kind, Mints, Opens, Purpose, Version};
+use crate::version::{Asserts, Context, Kind, Mints, Opens, Purpose, Version};
 
 /// The longest token that [`UntrustedToken::parse`] reads, in bytes: eight times what HTTP servers take as a header.
 pub const MAX_TOKEN_LEN: usize = 64 * 1024;
@@ -124,16 +124,7 @@ impl<V: Opens<P>, P: Purpose + Kind> UntrustedToken<V, P> {
         rules: &Rules,
         now: Timestamp,
     ) -> Result<Verified<C>, TokenError> {
-        let opened = self.open(key)?;
-        rules.check_footer(opened.footer())?;
-        let parsed = claims::parse(opened.payload())?;
-        rules.check(&parsed.registered, now)?;
-        Ok(Verified {
-            claims: parsed.private,
-            registered: parsed.registered,
-            footer: opened.footer,
-            key_id: None,
-        })
+        self.open(key)?.check(rules, now)
     }
 
     /// Authenticates the token under `key` and gives its payload as bytes, with no rule about claims: `exp` is not looked at.
@@ -171,6 +162,23 @@ impl VerifiedPayload {
     /// The footer.
     pub fn footer(&self) -> &[u8] {
         &self.footer
+    }
+
+    /// Reads the payload as claims and applies `rules` to them.
+    pub(crate) fn check<C: DeserializeOwned>(
+        self,
+        rules: &Rules,
+        now: Timestamp,
+    ) -> Result<Verified<C>, TokenError> {
+        rules.check_footer(self.footer())?;
+        let parsed = claims::parse(self.payload())?;
+        rules.check(&parsed.registered, now)?;
+        Ok(Verified {
+            claims: parsed.private,
+            registered: parsed.registered,
+            footer: self.footer,
+            key_id: None,
+        })
     }
 }
 
@@ -298,8 +306,3 @@ impl<'t> Parts<'t> {
         ))
     }
 }
-
-const _: () = {
-    const fn usable<V: Holds<P>, P: Kind>() {}
-    usable::<crate::V4, crate::Local>();
-};

@@ -1,21 +1,31 @@
-//! Version 3 (PASETO "Version 3"): AES-256-CTR with HMAC-SHA-384.
+//! Version 3 (PASETO "Version 3"): AES-256-CTR with HMAC-SHA-384, and ECDSA over P-384.
 
 use std::ops::Range;
 
+use aws_lc_rs::agreement;
 use aws_lc_rs::cipher::{AES_256, EncryptingKey, EncryptionContext, UnboundCipherKey};
+use aws_lc_rs::encoding::{AsBigEndian, EcPublicKeyCompressedBin};
 use aws_lc_rs::iv::FixedLength;
+use aws_lc_rs::rand::SystemRandom as Generator;
+use aws_lc_rs::signature::{
+    ECDSA_P384_SHA384_FIXED, ECDSA_P384_SHA384_FIXED_SIGNING, EcdsaKeyPair, ParsedPublicKey,
+};
 use aws_lc_rs::{digest, hmac};
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
-use crate::encoding::pae;
+use crate::encoding::{pae, pae_vec};
 use crate::error::{InvalidKey, TokenError};
-use crate::key::symmetric;
+use crate::key::{Pairs, symmetric};
 use crate::paserk::{HASH_LEN, Identifies};
 use crate::random::{self, Random, RandomnessUnavailable};
-use crate::version::{Asserts, Context, Generates, Holds, Local, Mints, Opens, Version};
+use crate::version::{
+    Asserts, Context, Generates, Holds, Local, Mints, Opens, Public, Secret, Version,
+};
 
-/// Version 3, of NIST's algorithms: AES-256-CTR and HMAC-SHA-384.
+/// Version 3, of NIST's algorithms: AES-256-CTR and HMAC-SHA-384, ECDSA over P-384 with SHA-384.
+///
+/// Local tokens are safe against quantum computers, public ones are not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum V3 {}
 
@@ -43,7 +53,7 @@ impl Identifies for V3 {
 /// The key, and what HKDF extracts from it once for all tokens.
 #[expect(unnameable_types, reason = "key material is seen through `Key` alone")]
 pub struct LocalKey {
-    key: Zeroizing<[u8; 32]>,
+    pub(crate) key: Zeroizing<[u8; 32]>,
     /// HKDF-Extract without salt, keyed for HKDF-Expand (RFC 5869 section 2).
     extracted: hmac::Key,
 }
@@ -130,6 +140,147 @@ impl Opens<Local> for V3 {
     }
 }
 
+impl Holds<Public> for V3 {
+    type Material = VerifyingKey;
+
+    /// A point of the curve in compressed form (PASERK "public", k3).
+    fn parse(bytes: &[u8]) -> Result<Self::Material, InvalidKey> {
+        let compressed = *<&[u8; POINT_LEN]>::try_from(bytes).map_err(|_| InvalidKey::Length {
+            expected: POINT_LEN,
+            found: bytes.len(),
+        })?;
+        let parsed = ParsedPublicKey::new(&ECDSA_P384_SHA384_FIXED, compressed)
+            .map_err(|_| InvalidKey::Invalid)?;
+        Ok(VerifyingKey { parsed, compressed })
+    }
+
+    fn serialize(material: &Self::Material) -> Zeroizing<Vec<u8>> {
+        Zeroizing::new(material.compressed.to_vec())
+    }
+}
+
+/// A point of P-384, decompressed once.
+#[derive(Clone)]
+#[expect(unnameable_types, reason = "key material is seen through `Key` alone")]
+pub struct VerifyingKey {
+    parsed: ParsedPublicKey,
+    pub(crate) compressed: [u8; POINT_LEN],
+}
+
+impl Opens<Public> for V3 {
+    /// Section "Verify".
+    fn open(
+        key: &Self::Material,
+        body: &mut [u8],
+        context: Context<'_>,
+    ) -> Result<Range<usize>, TokenError> {
+        let (payload, signature) = body
+            .split_last_chunk::<SIGNATURE_LEN>()
+            .ok_or(TokenError::NotAuthentic)?;
+        key.parsed
+            .verify_sig(&signed(&key.compressed, payload, context), signature)
+            .map_err(|_| TokenError::NotAuthentic)?;
+        Ok(0..payload.len())
+    }
+}
+
+/// A P-384 key pair, its scalar and its public half.
+#[expect(unnameable_types, reason = "key material is seen through `Key` alone")]
+pub struct SigningKey {
+    pair: EcdsaKeyPair,
+    pub(crate) scalar: Zeroizing<[u8; SCALAR_LEN]>,
+    public: VerifyingKey,
+}
+
+impl SigningKey {
+    fn from_scalar(scalar: Zeroizing<[u8; SCALAR_LEN]>) -> Result<Self, InvalidKey> {
+        let point = agreement::PrivateKey::from_private_key(&agreement::ECDH_P384, &*scalar)
+            .map_err(|_| InvalidKey::Invalid)?
+            .compute_public_key()
+            .map_err(|_| InvalidKey::Invalid)?;
+        let compressed: EcPublicKeyCompressedBin<'_> =
+            point.as_be_bytes().map_err(|_| InvalidKey::Invalid)?;
+        let public = <V3 as Holds<Public>>::parse(compressed.as_ref())?;
+        let pair = EcdsaKeyPair::from_private_key_and_public_key(
+            &ECDSA_P384_SHA384_FIXED_SIGNING,
+            &*scalar,
+            point.as_ref(),
+        )
+        .map_err(|_| InvalidKey::Invalid)?;
+        Ok(Self {
+            pair,
+            scalar,
+            public,
+        })
+    }
+}
+
+impl Holds<Secret> for V3 {
+    type Material = SigningKey;
+
+    /// The scalar, big-endian (PASERK "secret", k3).
+    fn parse(bytes: &[u8]) -> Result<Self::Material, InvalidKey> {
+        let scalar = <&[u8; SCALAR_LEN]>::try_from(bytes).map_err(|_| InvalidKey::Length {
+            expected: SCALAR_LEN,
+            found: bytes.len(),
+        })?;
+        SigningKey::from_scalar(Zeroizing::new(*scalar))
+    }
+
+    fn serialize(material: &Self::Material) -> Zeroizing<Vec<u8>> {
+        Zeroizing::new(material.scalar.to_vec())
+    }
+}
+
+impl Generates<Secret> for V3 {
+    /// Draws again in the case, met once in 2^190 draws, that the number is not below the group's order.
+    fn generate(random: &dyn Random) -> Result<Self::Material, RandomnessUnavailable> {
+        for _ in 0..8 {
+            let scalar = Zeroizing::new(random::bytes(random)?);
+            if let Ok(key) = SigningKey::from_scalar(scalar) {
+                return Ok(key);
+            }
+        }
+        Err(RandomnessUnavailable)
+    }
+}
+
+impl Pairs for V3 {
+    fn public(secret: &SigningKey) -> VerifyingKey {
+        secret.public.clone()
+    }
+}
+
+impl Mints<Secret> for V3 {
+    type Purpose = Public;
+
+    /// Section "Sign". The signature's own nonce comes from AWS-LC, which takes no other source.
+    fn seal(
+        key: &Self::Material,
+        payload: &[u8],
+        context: Context<'_>,
+        _random: &dyn Random,
+    ) -> Result<Vec<u8>, RandomnessUnavailable> {
+        let message = signed(&key.public.compressed, payload, context);
+        let signature = key
+            .pair
+            .sign(&Generator::new(), &message)
+            .map_err(|_| RandomnessUnavailable)?;
+        Ok([payload, signature.as_ref()].concat())
+    }
+}
+
+/// What a public token's signature covers: the public key too, since an ECDSA signature can verify under several.
+fn signed(public: &[u8; POINT_LEN], payload: &[u8], context: Context<'_>) -> Vec<u8> {
+    pae_vec(&[
+        public,
+        b"v3.public.",
+        payload,
+        context.footer,
+        context.assertion,
+    ])
+}
+
 fn apply_keystream(key: &LocalKey, nonce: &[u8; 32], bytes: &mut [u8]) {
     let split = key.expand(b"paseto-encryption-key", nonce);
     let (encryption, counter) = split.as_ref().split_at(32);
@@ -164,3 +315,28 @@ pub(crate) fn aes_256_ctr(key: &[u8], counter: &[u8; 16], bytes: &mut [u8]) {
 }
 
 const TAG_LEN: usize = 48;
+const SCALAR_LEN: usize = 48;
+const SIGNATURE_LEN: usize = 96;
+/// A coordinate and the byte that tells its sign.
+pub(crate) const POINT_LEN: usize = 49;
+
+#[cfg(test)]
+mod tests {
+    use super::aes_256_ctr;
+
+    /// The second block under `counter` is the first block under `next`.
+    fn check(counter: u128, next: u128) {
+        let mut two = [0; 32];
+        aes_256_ctr(&[7; 32], &counter.to_be_bytes(), &mut two);
+        let mut one = [0; 16];
+        aes_256_ctr(&[7; 32], &next.to_be_bytes(), &mut one);
+        assert_eq!(two[16..], one);
+    }
+
+    #[test]
+    fn the_counter_carries_through_all_128_bits() {
+        check(u128::from(u32::MAX), 1 << 32);
+        check(u128::from(u64::MAX), 1 << 64);
+        check(u128::MAX, 0);
+    }
+}

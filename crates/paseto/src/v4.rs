@@ -10,13 +10,13 @@ use blake2::digest::{Digest, KeyInit, Mac};
 use blake2::{Blake2b, Blake2bMac};
 use chacha20::XChaCha20;
 use chacha20::cipher::{KeyIvInit, StreamCipher};
-use ed25519_dalek::{Signature, VerifyingKey};
+use ed25519_dalek::Signature;
 use subtle::ConstantTimeEq;
 use zeroize::{Zeroize, Zeroizing};
 
 use crate::encoding::{pae, pae_vec};
 use crate::error::{InvalidKey, TokenError};
-use crate::key::{Pairs, symmetric};
+use crate::key::{Key, Pairs, symmetric};
 use crate::paserk::{HASH_LEN, Identifies};
 use crate::random::{self, Random, RandomnessUnavailable};
 use crate::version::{
@@ -113,25 +113,64 @@ impl Opens<Local> for V4 {
     }
 }
 
+/// Thirty-two bytes, and the point of Ed25519 that they stand for, decompressed once.
+#[derive(Clone)]
+#[expect(unnameable_types, reason = "key material is seen through `Key` alone")]
+pub struct VerifyingKey {
+    bytes: [u8; 32],
+    point: Result<ed25519_dalek::VerifyingKey, InvalidKey>,
+}
+
+impl VerifyingKey {
+    /// The point, for any use but serialising.
+    pub(crate) fn point(&self) -> Result<&ed25519_dalek::VerifyingKey, InvalidKey> {
+        self.point.as_ref().map_err(Clone::clone)
+    }
+}
+
+/// A point in its one encoding (RFC 8032 section 5.1.3) and not of small order.
+fn decompress(bytes: &[u8; 32]) -> Result<ed25519_dalek::VerifyingKey, InvalidKey> {
+    let point = ed25519_dalek::VerifyingKey::from_bytes(bytes).map_err(|_| InvalidKey::Invalid)?;
+    if point.to_edwards().compress().as_bytes() != bytes {
+        return Err(InvalidKey::Invalid);
+    }
+    match point.is_weak() {
+        true => Err(InvalidKey::Weak),
+        false => Ok(point),
+    }
+}
+
 impl Holds<Public> for V4 {
     type Material = VerifyingKey;
 
-    /// Points of small order are refused: under them one signature verifies for every message.
+    /// Any 32 bytes have a PASERK: the official vectors serialise some that are no point.
     fn parse(bytes: &[u8]) -> Result<Self::Material, InvalidKey> {
-        let bytes = <&[u8; 32]>::try_from(bytes).map_err(|_| InvalidKey::Length {
+        let bytes = *<&[u8; 32]>::try_from(bytes).map_err(|_| InvalidKey::Length {
             expected: 32,
             found: bytes.len(),
         })?;
-        let key = VerifyingKey::from_bytes(bytes).map_err(|_| InvalidKey::Invalid)?;
-        match key.is_weak() {
-            true => Err(InvalidKey::Weak),
-            false if key.to_edwards().compress().as_bytes() != bytes => Err(InvalidKey::Invalid),
-            false => Ok(key),
-        }
+        Ok(VerifyingKey {
+            bytes,
+            point: decompress(&bytes),
+        })
     }
 
     fn serialize(material: &Self::Material) -> Zeroizing<Vec<u8>> {
-        Zeroizing::new(material.as_bytes().to_vec())
+        Zeroizing::new(material.bytes.to_vec())
+    }
+}
+
+impl Key<V4, Public> {
+    /// Whether the bytes are a point that signatures can be verified under.
+    ///
+    /// Every use asks this; asking it early tells who configured a bad key at once.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidKey::Weak`] for a point of small order, under which one signature verifies for every message;
+    /// [`InvalidKey::Invalid`] for what is no point, or not in its one encoding.
+    pub fn check(&self) -> Result<(), InvalidKey> {
+        self.material.point().map(drop)
     }
 }
 
@@ -142,11 +181,12 @@ impl Opens<Public> for V4 {
         body: &mut [u8],
         context: Context<'_>,
     ) -> Result<Range<usize>, TokenError> {
+        let point = key.point()?;
         let (payload, signature) = body
             .split_last_chunk::<64>()
             .ok_or(TokenError::NotAuthentic)?;
-        let message = pae_vec(&[b"v4.public.", payload, context.footer, context.assertion]);
-        key.verify_strict(&message, &Signature::from_bytes(signature))
+        point
+            .verify_strict(&signed(payload, context), &Signature::from_bytes(signature))
             .map_err(|_| TokenError::NotAuthentic)?;
         Ok(0..payload.len())
     }
@@ -182,7 +222,7 @@ impl Holds<Secret> for V4 {
             .ok_or(wrong_length.clone())?;
         let public = <&[u8; 32]>::try_from(public).map_err(|_| wrong_length)?;
         let key = SigningKey::from_seed(Zeroizing::new(*seed))?;
-        match bool::from(key.public.as_bytes().ct_eq(public)) {
+        match bool::from(key.public.bytes.ct_eq(public)) {
             true => Ok(key),
             false => Err(InvalidKey::Inconsistent),
         }
@@ -191,7 +231,7 @@ impl Holds<Secret> for V4 {
     fn serialize(material: &Self::Material) -> Zeroizing<Vec<u8>> {
         let mut bytes = Zeroizing::new(Vec::with_capacity(64));
         bytes.extend_from_slice(&*material.seed);
-        bytes.extend_from_slice(material.public.as_bytes());
+        bytes.extend_from_slice(&material.public.bytes);
         bytes
     }
 }
@@ -205,7 +245,7 @@ impl Generates<Secret> for V4 {
 
 impl Pairs for V4 {
     fn public(secret: &SigningKey) -> VerifyingKey {
-        secret.public
+        secret.public.clone()
     }
 }
 
@@ -219,9 +259,13 @@ impl Mints<Secret> for V4 {
         context: Context<'_>,
         _random: &dyn Random,
     ) -> Result<Vec<u8>, RandomnessUnavailable> {
-        let message = pae_vec(&[b"v4.public.", payload, context.footer, context.assertion]);
-        Ok([payload, key.pair.sign(&message).as_ref()].concat())
+        Ok([payload, key.pair.sign(&signed(payload, context)).as_ref()].concat())
     }
+}
+
+/// What a public token's signature covers.
+fn signed(payload: &[u8], context: Context<'_>) -> Vec<u8> {
+    pae_vec(&[b"v4.public.", payload, context.footer, context.assertion])
 }
 
 /// The keys of one local token, split from the long-lived key by its nonce.

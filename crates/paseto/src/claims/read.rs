@@ -27,9 +27,11 @@ pub(crate) struct Parsed<C> {
 /// [`TokenError::Unreadable`], or [`ClaimError::Duplicate`] for a name that occurs twice.
 pub(crate) fn parse<'de, C: Deserialize<'de>>(payload: &'de [u8]) -> Result<Parsed<C>, TokenError> {
     check_nesting(payload)?;
+    let payload =
+        std::str::from_utf8(payload).map_err(|error| TokenError::Unreadable(error.to_string()))?;
     let mut registered = Registered::default();
     let mut names = Names::default();
-    let mut json = serde_json::Deserializer::from_slice(payload);
+    let mut json = serde_json::Deserializer::from_str(payload);
     let object = Object {
         registered: &mut registered,
         names: &mut names,

@@ -1,0 +1,13 @@
+//! The crate seen from outside: vectors, hostile inputs, rules, rotation.
+
+// `cfg(test)` tells clippy that the helpers among them are tests too.
+#[cfg(test)]
+mod claims;
+#[cfg(test)]
+mod hostile;
+#[cfg(test)]
+mod official;
+#[cfg(test)]
+mod ring;
+#[cfg(test)]
+mod support;

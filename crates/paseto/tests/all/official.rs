@@ -1,0 +1,172 @@
+//! The official vectors of PASETO and PASERK, successes and failures.
+
+use countersign_paseto::paserk::{Confidential, Identifies, Wraps};
+use countersign_paseto::{
+    Asserts, Envelope, Holds, Key, Kind, Local, Mints, Opens, Pairs, Public, Purpose, Secret,
+    UntrustedToken, V3, V4, mint_payload,
+};
+use serde_json::Value;
+
+use crate::support::{Fixed, hex, text, vectors};
+
+#[test]
+fn v3_tokens_are_those_of_the_specification() {
+    tokens::<V3>("paseto/v3.json", false);
+}
+
+#[test]
+fn v4_tokens_are_those_of_the_specification() {
+    tokens::<V4>("paseto/v4.json", true);
+}
+
+#[test]
+fn k3_keys_are_those_of_the_specification() {
+    keys::<V3>("k3");
+}
+
+#[test]
+fn k4_keys_are_those_of_the_specification() {
+    keys::<V4>("k4");
+}
+
+trait Whole:
+    Asserts + Pairs + Wraps + Identifies + Opens<Local> + Opens<Public> + Mints<Local> + Mints<Secret>
+{
+}
+impl Whole for V3 {}
+impl Whole for V4 {}
+
+fn tokens<V: Whole>(file: &str, deterministic: bool) {
+    for vector in vectors(file) {
+        match vector["key"].is_string() {
+            true => token::<V, Local, Local>(&vector, "key", "key", true),
+            false => token::<V, Public, Secret>(&vector, "public-key", "secret-key", deterministic),
+        }
+    }
+}
+
+/// Opens the vector's token and, where minting involves no chance, mints it again.
+fn token<V, P, M>(vector: &Value, opening: &str, minting: &str, deterministic: bool)
+where
+    V: Asserts + Opens<P> + Mints<M>,
+    P: Purpose + Kind,
+    M: Kind,
+{
+    let name = text(vector, "name");
+    let assertion = text(vector, "implicit-assertion");
+    let opened = Key::<V, P>::from_bytes(&hex(vector, opening))
+        .ok()
+        .and_then(|key| {
+            UntrustedToken::<V, P>::parse(text(vector, "token"))
+                .ok()?
+                .asserting(assertion)
+                .open(&key)
+                .ok()
+        });
+    if vector["expect-fail"] == true {
+        assert!(opened.is_none(), "{name}");
+        return;
+    }
+    let opened = opened.expect(name);
+    assert_eq!(
+        opened.payload(),
+        text(vector, "payload").as_bytes(),
+        "{name}"
+    );
+    assert_eq!(opened.footer(), text(vector, "footer").as_bytes(), "{name}");
+
+    let key = Key::<V, M>::from_bytes(&hex(vector, minting)).expect(name);
+    let envelope = Envelope {
+        footer: opened.footer(),
+        assertion: assertion.as_bytes(),
+    };
+    let minted = mint_payload(
+        &key,
+        opened.payload(),
+        envelope,
+        &Fixed(hex(vector, "nonce")),
+    )
+    .expect(name);
+    if deterministic {
+        assert_eq!(minted, text(vector, "token"), "{name}");
+    }
+}
+
+fn keys<V: Whole>(version: &str) {
+    plain::<V, Local>(version);
+    plain::<V, Public>(version);
+    plain::<V, Secret>(version);
+    id::<V, Local>(version);
+    id::<V, Public>(version);
+    id::<V, Secret>(version);
+    wrapped::<V, Local>(version);
+    wrapped::<V, Secret>(version);
+}
+
+fn plain<V: Holds<K>, K: Kind>(version: &str) {
+    for vector in vectors(&format!("paserk/{version}.{}.json", K::PLAIN)) {
+        let name = text(&vector, "name");
+        let from_bytes = Key::<V, K>::from_bytes(&hex(&vector, "key"));
+        if vector["expect-fail"] == true {
+            assert!(from_bytes.is_err(), "{name}");
+            assert!(
+                Key::<V, K>::from_paserk(text(&vector, "paserk")).is_err(),
+                "{name}"
+            );
+            continue;
+        }
+        assert_eq!(
+            *from_bytes.expect(name).to_paserk(),
+            text(&vector, "paserk"),
+            "{name}"
+        );
+        let from_paserk = Key::<V, K>::from_paserk(text(&vector, "paserk")).expect(name);
+        assert_eq!(*from_paserk.expose_secret(), hex(&vector, "key"), "{name}");
+    }
+}
+
+fn id<V: Holds<K> + Identifies, K: Kind>(version: &str) {
+    for vector in vectors(&format!("paserk/{version}.{}.json", K::ID)) {
+        let name = text(&vector, "name");
+        let key = Key::<V, K>::from_bytes(&hex(&vector, "key"));
+        match vector["expect-fail"] == true {
+            true => assert!(key.is_err(), "{name}"),
+            false => assert_eq!(
+                key.expect(name).id().as_str(),
+                text(&vector, "paserk"),
+                "{name}"
+            ),
+        }
+    }
+}
+
+fn wrapped<V: Wraps + Holds<K>, K: Confidential>(version: &str) {
+    for vector in vectors(&format!("paserk/{version}.{}.pie.json", K::WRAPPED)) {
+        let name = text(&vector, "name");
+        let wrapping = Key::<V, Local>::from_bytes(&hex(&vector, "wrapping-key")).expect(name);
+        let paserk = text(&vector, "paserk");
+        let key = Key::<V, K>::unwrap(paserk, &wrapping);
+        if vector["expect-fail"] == true {
+            assert!(key.is_err(), "{name}");
+            continue;
+        }
+        let key = key.expect(name);
+        assert_eq!(*key.expose_secret(), hex(&vector, "unwrapped"), "{name}");
+        let nonce = nonce_of(paserk, version);
+        assert_eq!(
+            key.wrap(&wrapping, &Fixed(nonce)).expect(name),
+            paserk,
+            "{name}"
+        );
+    }
+}
+
+/// The 32 bytes after the tag, so that wrapping can be repeated.
+fn nonce_of(paserk: &str, version: &str) -> Vec<u8> {
+    let tag = if version == "k3" { 48 } else { 32 };
+    let data = paserk.rsplit('.').next().expect("a header");
+    let bytes = base64_simd::URL_SAFE_NO_PAD
+        .decode_to_vec(data)
+        .expect("base64url");
+    bytes[tag..tag + 32].to_vec()
+}
