@@ -1,5 +1,7 @@
 #![doc = include_str!("../README.md")]
 
+pub mod binding;
+pub mod client;
 pub mod group;
 pub mod identity;
 pub mod profile;
@@ -7,11 +9,14 @@ pub mod provider;
 pub mod proxy_protocol;
 pub mod record;
 pub mod registry;
+pub mod server;
 pub mod stage;
 pub mod tunnel;
+mod verifier;
 
 pub use profile::Profile;
 pub use record::ChannelRecord;
+pub use server::{Accepted, Acceptor, Refused};
 pub use stage::{Rules, Stage};
 
 /// Draws AWS-LC's first random number, which costs 32 to 85 ms of processor time once per process: do it at start,

@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::identity::{SpiffeId, SpkiHash};
+use crate::identity::{Leaf, SpiffeId, SpkiHash};
 use crate::profile::Profile;
 use crate::registry::{Group, Scheme, Suite};
 use crate::stage::{Kind, Stage};
@@ -205,6 +205,17 @@ impl ChannelRecord {
         self.negotiated
             .as_ref()
             .is_some_and(|negotiated| !negotiated.group.is_post_quantum())
+    }
+}
+
+impl Peer {
+    pub(crate) fn of(leaf: &Leaf) -> Self {
+        Self {
+            id: leaf.id().clone(),
+            spki_sha384: leaf.public_key().hash(),
+            not_after: leaf.not_after(),
+            scheme: leaf.public_key().algorithm().scheme(),
+        }
     }
 }
 

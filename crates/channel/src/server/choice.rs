@@ -1,0 +1,212 @@
+//! The configurations of a listener, and which of them a ClientHello gets.
+//!
+//! rustls takes the first group of the client's list that it supports, so a configuration that allows a classical group
+//! would downgrade every client that lists it first. Classical groups are therefore in a configuration of their own,
+//! which holds no other, and which only a client gets that could do no better and has an exception.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use rustls::crypto::CryptoProvider;
+use rustls::server::{ClientHello, NoServerSessionStorage, ResolvesServerCert};
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
+use rustls::{ConfigBuilder, ServerConfig, SignatureScheme, WantsVerifier};
+
+use super::listener::{ClassicalCertificate, Credentials, Listener, ListenerError};
+use crate::provider::{canary_provider, crypto_provider};
+use crate::record::{Offer, Refusal};
+use crate::registry::Scheme;
+use crate::stage::{Admission, Kind, Stage};
+use crate::verifier::AgentVerifier;
+
+/// A listener's settings, made into configurations.
+pub(super) struct Live {
+    pub(super) listener: Listener,
+    pub(super) credentials: Credentials,
+    gateway_name: String,
+    svid: Arc<CertifiedKey>,
+    certificates: Arc<Certificates>,
+    agent: Arc<ServerConfig>,
+    agentless: Arc<ServerConfig>,
+    canary: Arc<ServerConfig>,
+    closed: Arc<ServerConfig>,
+}
+
+/// What one ClientHello gets.
+pub(super) struct Choice {
+    pub(super) kind: Kind,
+    pub(super) config: Arc<ServerConfig>,
+    /// The scheme with which our certificate's key signs for this client.
+    pub(super) scheme: Option<Scheme>,
+    pub(super) exception: Option<String>,
+    /// Why the handshake will fail, where the configuration makes it fail.
+    pub(super) refusal: Option<Refusal>,
+}
+
+impl Live {
+    pub(super) fn new(listener: Listener, credentials: Credentials) -> Result<Self, ListenerError> {
+        listener.check(&credentials)?;
+        let profile = listener.rules.profile();
+        let provider = crypto_provider(profile);
+        let svid = credentials.svid.certified_key();
+        let certificates = Arc::new(Certificates(listener.certificates.clone()));
+        let verifier = Arc::new(AgentVerifier::new(profile, credentials.bundle.clone()));
+        let single = Arc::new(SingleCertAndKey::from(svid.clone()));
+        let agent = builder(&provider)?
+            .with_client_cert_verifier(verifier)
+            .with_cert_resolver(single);
+        let without_client = |provider: &Arc<CryptoProvider>,
+                              resolver: Arc<dyn ResolvesServerCert>| {
+            Ok(finished(
+                builder(provider)?
+                    .with_no_client_auth()
+                    .with_cert_resolver(resolver),
+            ))
+        };
+        Ok(Self {
+            gateway_name: credentials.bundle.trust_domain().gateway_server_name(),
+            agent: finished(agent),
+            agentless: without_client(&provider, certificates.clone())?,
+            canary: without_client(&canary_provider(profile), certificates.clone())?,
+            closed: without_client(&provider, Arc::new(Certificates(Vec::new())))?,
+            svid,
+            certificates,
+            listener,
+            credentials,
+        })
+    }
+
+    pub(super) fn choose(&self, offer: &Offer, source: IpAddr, now: Timestamp) -> Choice {
+        if offer.sni.as_deref() == Some(self.gateway_name.as_str()) {
+            return self.choice(Kind::Agent, &self.agent, Some(&self.svid), offer);
+        }
+        let profile = self.listener.rules.profile();
+        if offer
+            .groups
+            .iter()
+            .any(|group| profile.groups().contains(group))
+        {
+            return self.choose_agentless(offer);
+        }
+        match self.exception(offer, source, now) {
+            Some(_) if self.certificates.0.is_empty() => self.close(Refusal::NoCertificate),
+            Some(id) => Choice {
+                exception: Some(id),
+                ..self.choice(
+                    Kind::Agentless,
+                    &self.canary,
+                    self.certificate(offer),
+                    offer,
+                )
+            },
+            // The agents' configuration has the profile's groups, of which the client offers none: rustls answers with
+            // handshake_failure before it comes to any certificate.
+            None => self.choice(Kind::Agentless, &self.agent, None, offer),
+        }
+    }
+
+    fn choose_agentless(&self, offer: &Offer) -> Choice {
+        let admission = self.listener.rules.admission(Kind::Agentless);
+        if admission == Admission::PostQuantumIfListed && !self.listener.admit_agentless {
+            return self.close(Refusal::AgentlessNotAdmitted);
+        }
+        match self.certificate(offer) {
+            Some(key) => self.choice(Kind::Agentless, &self.agentless, Some(key), offer),
+            None => self.close(Refusal::NoCertificate),
+        }
+    }
+
+    fn exception(&self, offer: &Offer, source: IpAddr, now: Timestamp) -> Option<String> {
+        if self.listener.rules.stage() != Stage::ClassicalCanary {
+            return None;
+        }
+        self.listener
+            .exceptions
+            .iter()
+            .find(|exception| exception.covers(source, offer.sni.as_deref(), now))
+            .map(|exception| exception.id.clone())
+    }
+
+    fn certificate(&self, offer: &Offer) -> Option<&Arc<CertifiedKey>> {
+        self.certificates.find(offer.sni.as_deref())
+    }
+
+    fn choice(
+        &self,
+        kind: Kind,
+        config: &Arc<ServerConfig>,
+        key: Option<&Arc<CertifiedKey>>,
+        offer: &Offer,
+    ) -> Choice {
+        Choice {
+            kind,
+            config: config.clone(),
+            scheme: key.and_then(|key| scheme(key, offer)),
+            exception: None,
+            refusal: None,
+        }
+    }
+
+    fn close(&self, refusal: Refusal) -> Choice {
+        Choice {
+            kind: Kind::Agentless,
+            config: self.closed.clone(),
+            scheme: None,
+            exception: None,
+            refusal: Some(refusal),
+        }
+    }
+}
+
+/// The certificates for agentless clients, by server name. With none of them the answer is access_denied.
+#[derive(Debug)]
+struct Certificates(Vec<ClassicalCertificate>);
+
+impl Certificates {
+    fn find(&self, sni: Option<&str>) -> Option<&Arc<CertifiedKey>> {
+        let named = sni.and_then(|sni| self.0.iter().find(|certificate| certificate.is_for(sni)));
+        named
+            .or(self.0.first())
+            .map(ClassicalCertificate::certified_key)
+    }
+}
+
+impl ResolvesServerCert for Certificates {
+    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        self.find(hello.server_name()).cloned()
+    }
+}
+
+/// rustls asks the key in the same way, and says nowhere afterwards what it answered.
+fn scheme(key: &CertifiedKey, offer: &Offer) -> Option<Scheme> {
+    let offered: Vec<SignatureScheme> = offer
+        .schemes
+        .iter()
+        .map(|scheme| scheme.code_point().into())
+        .collect();
+    key.key
+        .choose_scheme(&offered)
+        .map(|signer| Scheme(signer.scheme().into()))
+}
+
+fn builder(
+    provider: &Arc<CryptoProvider>,
+) -> Result<ConfigBuilder<ServerConfig, WantsVerifier>, ListenerError> {
+    ServerConfig::builder_with_provider(provider.clone())
+        .with_protocol_versions(&[&rustls::version::TLS13])
+        .map_err(|error| ListenerError::Library {
+            reason: error.to_string(),
+        })
+}
+
+/// No resumption: it skips the check of the client's certificate, and an ML-DSA ticket has 7 kB.
+fn finished(mut config: ServerConfig) -> Arc<ServerConfig> {
+    config.session_storage = Arc::new(NoServerSessionStorage {});
+    config.send_tls13_tickets = 0;
+    config.max_early_data_size = 0;
+    // Chromium and Go list AES-128 first.
+    config.ignore_client_order = true;
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    Arc::new(config)
+}

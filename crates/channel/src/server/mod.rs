@@ -1,0 +1,288 @@
+//! The gateway's end: one port, where each connection gets what its ClientHello asks for.
+
+mod budget;
+mod choice;
+mod exception;
+mod listener;
+mod opening;
+pub(crate) mod refusal;
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use arc_swap::ArcSwap;
+use jiff::Timestamp;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::Semaphore;
+use tokio::time::{Instant, timeout, timeout_at};
+use tokio_rustls::StartHandshake;
+use tokio_rustls::server::TlsStream;
+
+pub use exception::{Exception, InvalidNetwork, Network};
+pub use listener::{ClassicalCertificate, Credentials, Limits, Listener, ListenerError};
+
+use self::budget::{TakingTurns, WaitingRoom};
+use self::choice::{Choice, Live};
+use self::opening::Opening;
+use crate::binding::{ChannelBinding, channel_binding};
+use crate::identity::Leaf;
+use crate::record::{ChannelRecord, Negotiated, Offer, Outcome, Peer, Refusal};
+use crate::registry::{Group, Scheme, Suite};
+use crate::stage::Kind;
+
+/// Makes channels of connections. One of them serves a listener; it is shared by all its connections.
+pub struct Acceptor {
+    live: ArcSwap<Live>,
+    change: Mutex<()>,
+    waiting: WaitingRoom,
+    unfinished: WaitingRoom,
+    turns: Arc<Semaphore>,
+    limits: Limits,
+}
+
+/// A channel that stands.
+pub struct Accepted<IO> {
+    /// The encrypted stream.
+    pub stream: TlsStream<IO>,
+    /// What came of the handshake.
+    pub record: ChannelRecord,
+    /// Whether it is an agent or another client.
+    pub kind: Kind,
+}
+
+/// A handshake that came to nothing. The client has been answered as its protocol wants, and the connection is closed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{}", .record.refusal().map_or_else(String::new, ToString::to_string))]
+pub struct Refused {
+    /// What came of the handshake, with the reason.
+    pub record: Box<ChannelRecord>,
+}
+
+impl Acceptor {
+    /// Makes an acceptor for a listener.
+    ///
+    /// # Errors
+    ///
+    /// The settings do not hold together; the error says which.
+    pub fn new(
+        listener: Listener,
+        credentials: Credentials,
+        limits: Limits,
+    ) -> Result<Self, ListenerError> {
+        Ok(Self {
+            live: ArcSwap::from_pointee(Live::new(listener, credentials)?),
+            change: Mutex::new(()),
+            waiting: WaitingRoom::new(limits.waiting),
+            unfinished: WaitingRoom::new(limits.unfinished),
+            turns: Arc::new(Semaphore::new(limits.computing.max(1))),
+            limits,
+        })
+    }
+
+    /// Changes the listener's settings for the handshakes to come. Nothing is changed when they do not hold together.
+    ///
+    /// # Errors
+    ///
+    /// As [`Acceptor::new`].
+    pub fn reload(&self, listener: Listener) -> Result<(), ListenerError> {
+        let _one_at_a_time = self.change.lock().unwrap_or_else(PoisonError::into_inner);
+        let credentials = self.live.load().credentials.clone();
+        self.live.store(Arc::new(Live::new(listener, credentials)?));
+        Ok(())
+    }
+
+    /// Changes the gateway's certificate and the trust bundle for the handshakes to come.
+    ///
+    /// # Errors
+    ///
+    /// As [`Acceptor::new`].
+    pub fn renew(&self, credentials: Credentials) -> Result<(), ListenerError> {
+        let _one_at_a_time = self.change.lock().unwrap_or_else(PoisonError::into_inner);
+        let listener = self.live.load().listener.clone();
+        self.live.store(Arc::new(Live::new(listener, credentials)?));
+        Ok(())
+    }
+
+    /// The listener's settings as they are now.
+    pub fn listener(&self) -> Listener {
+        self.live.load().listener.clone()
+    }
+
+    /// Makes a channel of a connection.
+    ///
+    /// # Errors
+    ///
+    /// The handshake came to nothing; the record in the error says why.
+    pub async fn accept<IO>(
+        &self,
+        io: IO,
+        peer_address: SocketAddr,
+    ) -> Result<Accepted<IO>, Refused>
+    where
+        IO: AsyncRead + AsyncWrite + Unpin,
+    {
+        let live = self.live.load_full();
+        let deadline = Instant::now() + self.limits.handshake;
+        let mut record = started(&live, peer_address);
+        let start = match self.client_hello(io).await {
+            Ok(start) => start,
+            Err(refusal) => return Err(refused(record, refusal)),
+        };
+        record.offered = opening::offer(&start.client_hello());
+        let choice = live.choose(&record.offered, peer_address.ip(), record.at);
+        record.kind = Some(choice.kind);
+        record.exception.clone_from(&choice.exception);
+        match self
+            .handshake(start, &choice, &record.offered, deadline)
+            .await
+        {
+            Ok(stream) => accepted(stream, record, &choice),
+            Err(refusal) => Err(refused(record, refusal)),
+        }
+    }
+
+    /// The cheap half: one who sends nothing, or not all, costs a socket and a buffer.
+    async fn client_hello<IO>(&self, mut io: IO) -> Result<StartHandshake<IO>, Refusal>
+    where
+        IO: AsyncRead + AsyncWrite + Unpin,
+    {
+        let mut place = self.waiting.enter();
+        let opening = place.hold(timeout(self.limits.client_hello, opening::read(&mut io)));
+        match opening.await.ok_or(Refusal::Crowded)? {
+            Err(_) => Err(Refusal::HandshakeTimeout),
+            Ok(Opening::ClientHello(accepted)) => Ok(StartHandshake::from_parts(*accepted, io)),
+            Ok(Opening::Refused(refusal, answer)) => {
+                place.hold(opening::answer(&mut io, &answer)).await;
+                Err(refusal)
+            }
+        }
+    }
+
+    /// The dear half: a key exchange and two signatures.
+    async fn handshake<IO>(
+        &self,
+        start: StartHandshake<IO>,
+        choice: &Choice,
+        offer: &Offer,
+        deadline: Instant,
+    ) -> Result<TlsStream<IO>, Refusal>
+    where
+        IO: AsyncRead + AsyncWrite + Unpin,
+    {
+        let mut place = self.unfinished.enter();
+        let handshake = self.compute(start, choice);
+        match place.hold(timeout_at(deadline, handshake)).await {
+            None => Err(Refusal::Crowded),
+            Some(Err(_)) => Err(Refusal::HandshakeTimeout),
+            Some(Ok(Ok(stream))) => Ok(stream),
+            Some(Ok(Err((error, mut io)))) => {
+                place.hold(opening::hang_up(&mut io)).await;
+                let refusal = choice.refusal.clone();
+                Err(refusal
+                    .unwrap_or_else(|| refusal::of_io(&error, offer, choice.exception.is_some())))
+            }
+        }
+    }
+
+    /// rustls computes its first flight where the stream is made, and the rest where it is polled: each takes a turn.
+    async fn compute<IO>(
+        &self,
+        start: StartHandshake<IO>,
+        choice: &Choice,
+    ) -> Result<TlsStream<IO>, (std::io::Error, IO)>
+    where
+        IO: AsyncRead + AsyncWrite + Unpin,
+    {
+        let turn = self.turns.acquire().await;
+        let handshake = start.into_stream(choice.config.clone()).into_fallible();
+        drop(turn);
+        TakingTurns::new(self.turns.clone(), handshake).await
+    }
+}
+
+impl fmt::Debug for Acceptor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Acceptor({:?})", self.live.load().listener)
+    }
+}
+
+impl<IO> Accepted<IO> {
+    /// A value that both ends of this channel know and no other channel has (RFC 9266).
+    ///
+    /// # Errors
+    ///
+    /// It does not fail for a channel that stands.
+    pub fn binding(&self) -> Result<ChannelBinding, rustls::Error> {
+        channel_binding(self.stream.get_ref().1)
+    }
+}
+
+impl<IO> fmt::Debug for Accepted<IO> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Accepted({:?})", self.record)
+    }
+}
+
+fn started(live: &Live, peer_address: SocketAddr) -> ChannelRecord {
+    ChannelRecord {
+        at: Timestamp::now(),
+        listener: live.listener.name.clone(),
+        peer_address,
+        stage: live.listener.rules.stage(),
+        profile: live.listener.rules.profile(),
+        kind: None,
+        offered: Offer::default(),
+        negotiated: None,
+        peer: None,
+        exception: None,
+        outcome: Outcome::Established,
+    }
+}
+
+fn refused(mut record: ChannelRecord, refusal: Refusal) -> Refused {
+    record.outcome = Outcome::Refused(refusal);
+    Refused {
+        record: Box::new(record),
+    }
+}
+
+fn accepted<IO>(
+    stream: TlsStream<IO>,
+    mut record: ChannelRecord,
+    choice: &Choice,
+) -> Result<Accepted<IO>, Refused> {
+    let connection = stream.get_ref().1;
+    record.negotiated = negotiated(connection, choice.scheme);
+    record.peer = match connection
+        .peer_certificates()
+        .and_then(<[_]>::first)
+        .map(|leaf| peer(leaf))
+    {
+        None => None,
+        Some(Ok(peer)) => Some(peer),
+        Some(Err(flaw)) => return Err(refused(record, Refusal::CertificateInvalid(flaw))),
+    };
+    Ok(Accepted {
+        stream,
+        record,
+        kind: choice.kind,
+    })
+}
+
+fn negotiated(connection: &rustls::ServerConnection, scheme: Option<Scheme>) -> Option<Negotiated> {
+    Some(Negotiated {
+        group: Group(connection.negotiated_key_exchange_group()?.name().into()),
+        suite: Suite(connection.negotiated_cipher_suite()?.suite().into()),
+        scheme: scheme?,
+        alpn: connection
+            .alpn_protocol()
+            .map(|name| name.escape_ascii().to_string()),
+    })
+}
+
+/// The certificate was verified in the handshake, and is read again here.
+fn peer(leaf: &[u8]) -> Result<Peer, crate::record::CertificateFlaw> {
+    let leaf = Leaf::unverified(leaf)?;
+    Ok(Peer::of(&leaf))
+}
