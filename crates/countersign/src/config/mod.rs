@@ -27,3 +27,6 @@ pub(crate) use operation::{
     AuditConfig, DEFAULT_SOCKET, LogConfig, LogFormat, OperateConfig, TelemetryConfig,
 };
 pub(crate) use service::{ServiceConfig, ServiceTlsConfig};
+
+#[cfg(test)]
+mod tests;

@@ -135,7 +135,6 @@ pub(super) const fn off_loopback_key() -> Key<bool> {
         "let other machines connect",
     )
     .or("false")
-    .until_restart()
 }
 
 /// Refuses an address that other machines can reach, unless that was said.
