@@ -9,8 +9,8 @@ use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::json;
 
-use crate::bundle::Fault;
 use crate::facts::Facts;
+use crate::fault::Fault;
 use crate::policy::{InputTime, Subject};
 
 /// What is asked for.
@@ -59,7 +59,47 @@ impl fmt::Debug for DecisionId {
 
 /// The right to open one stream to one service.
 ///
-/// Only [`Policy::decide`](crate::Policy::decide) makes one. It is neither `Clone` nor kept anywhere: one decision, one stream.
+/// Only [`Policy::decide`](crate::Policy::decide) makes one. It is not `Clone`: one decision, one stream.
+///
+/// ```
+/// use countersign_policy::{Bundle, ChannelFacts, DecisionId, Facts, Grant, Limits, Policy, Request};
+/// # let channel = ChannelFacts {
+/// #     stage: "hybrid".into(), profile: "hybrid@1".into(), group: "X25519MLKEM768".into(), signature_scheme: None,
+/// #     suite: "TLS13_AES_256_GCM_SHA384".into(), sni: None, source: [127, 0, 0, 1].into(), listener: "main".into(),
+/// #     exception: None,
+/// # };
+/// # let now = "2026-11-23T00:00:00Z".parse()?;
+/// let grants = [Grant::new("anonymous", "web")?];
+/// let policy = Policy::new(&Bundle::built_in(), &grants, 1, Limits::default())?;
+/// let request = Request { service: "web".into(), port: 80, method: "GET".into() };
+/// let permit = policy.decide(&Facts::anonymous(channel), &request, DecisionId::from_random([7; 16]), now)?;
+/// assert_eq!(permit.rule(), "grant anonymous -> web");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// It cannot be written down:
+///
+/// ```compile_fail,E0451
+/// fn forge(denial: countersign_policy::Denial) -> countersign_policy::Permit {
+///     countersign_policy::Permit { decision: todo!() }
+/// }
+/// ```
+///
+/// Nor read from data:
+///
+/// ```compile_fail,E0277
+/// let forged: countersign_policy::Permit = serde_json::from_str("{}").unwrap();
+/// ```
+///
+/// Nor used twice, once what opens the stream has taken it:
+///
+/// ```compile_fail,E0382
+/// fn open(permit: countersign_policy::Permit) {}
+/// fn open_two(permit: countersign_policy::Permit) {
+///     open(permit);
+///     open(permit);
+/// }
+/// ```
 #[derive(Debug)]
 #[must_use = "a permit that opens nothing was decided for nothing"]
 pub struct Permit {

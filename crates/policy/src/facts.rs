@@ -94,6 +94,35 @@ pub enum UnfitToken {
 /// What a decision may rest on: a proven principal, and the channel it was proven on.
 ///
 /// Only a verified token on its own key makes the facts of an agent. Cheap to clone.
+///
+/// ```
+/// use countersign_paseto::Verified;
+/// use countersign_policy::{AccessClaims, ChannelFacts, Facts, UnfitToken};
+///
+/// fn facts(token: &Verified<AccessClaims>, spki_sha384: &[u8; 48], channel: ChannelFacts) -> Result<Facts, UnfitToken> {
+///     Facts::agent(token, spki_sha384, channel)
+/// }
+/// ```
+///
+/// Claims that nobody verified make none:
+///
+/// ```compile_fail,E0308
+/// use countersign_policy::{AccessClaims, ChannelFacts, Facts, UnfitToken};
+///
+/// fn facts(token: &AccessClaims, spki_sha384: &[u8; 48], channel: ChannelFacts) -> Result<Facts, UnfitToken> {
+///     Facts::agent(token, spki_sha384, channel)
+/// }
+/// ```
+///
+/// Nor can they be written down or read from data:
+///
+/// ```compile_fail,E0451
+/// let forged = countersign_policy::Facts { inner: todo!() };
+/// ```
+///
+/// ```compile_fail,E0277
+/// let forged: countersign_policy::Facts = serde_json::from_str("{}").unwrap();
+/// ```
 #[derive(Clone, Debug)]
 pub struct Facts {
     inner: Arc<Inner>,

@@ -144,6 +144,9 @@ impl TryFrom<UnverifiedGrant> for Grant {
 
 /// SPIFFE-ID, section 2: trust domain, then path segments; here the last one may be `*`.
 fn check_identity(principal: &str) -> Result<(), &'static str> {
+    if !principal.starts_with(SCHEME) {
+        return Err("it is neither `anonymous` nor does it start with `spiffe://`");
+    }
     let Some(prefix) = principal.strip_suffix("/*") else {
         return check_spiffe_id(principal);
     };

@@ -4,12 +4,14 @@ mod bundle;
 mod claims;
 mod decision;
 mod facts;
+mod fault;
 mod grant;
 mod policy;
 
-pub use bundle::{Bundle, BundleError, Fault, Limits};
+pub use bundle::{Bundle, Limits};
 pub use claims::{AccessClaims, Appraisal, AppraisalResult, Confirmation, MalformedConfirmation};
 pub use decision::{DecisionEvent, DecisionId, Denial, Explanation, Permit, PolicyError, Request};
 pub use facts::{ChannelFacts, Facts, Principal, UnfitToken};
+pub use fault::{BundleError, Fault};
 pub use grant::{Grant, InvalidGrant};
 pub use policy::Policy;

@@ -8,11 +8,12 @@ use jiff::tz::TimeZone;
 use regorus::{Engine, LimitError, Value};
 use serde::Serialize;
 
-use crate::bundle::{Bundle, BundleError, ENTRY_POINT, Fault, Limits};
+use crate::bundle::{Bundle, ENTRY_POINT, Limits};
 use crate::decision::{
     Decision, DecisionId, Denial, Explanation, Permit, PolicyError, Request, Verdict, input_json,
 };
 use crate::facts::Facts;
+use crate::fault::{BundleError, Fault};
 use crate::grant::{self, Grant};
 
 mod cache;
