@@ -3,9 +3,12 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use rustls::{ClientConfig, RootCertStore, ServerConfig};
+use rustls_pki_types::PrivateKeyDer;
 use tokio::net::UnixStream;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
+use tokio_rustls::{TlsAcceptor, TlsConnector};
 
 use super::*;
 
@@ -262,4 +265,67 @@ async fn bytes_read_before_the_relay_come_first() {
     let mut all = String::new();
     service.read_to_string(&mut all).await.unwrap();
     assert_eq!(all, "CONNECT and more");
+}
+
+/// A TLS connection from an application to the local end of a relay, and the relay's remote end.
+async fn tls() -> (impl AsyncRead + AsyncWrite + Unpin, Tunnel, Tunnels) {
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
+    let key = PrivateKeyDer::try_from(made.signing_key.serialize_der()).unwrap();
+    let server = ServerConfig::builder_with_provider(provider.clone())
+        .with_protocol_versions(&[&rustls::version::TLS13])
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![made.cert.der().clone()], key)
+        .unwrap();
+    let mut roots = RootCertStore::empty();
+    roots.add(made.cert.der().clone()).unwrap();
+    let client = ClientConfig::builder_with_provider(provider)
+        .with_protocol_versions(&[&rustls::version::TLS13])
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+
+    let (app, local) = tcp().await;
+    let (app, local) = tokio::join!(
+        TlsConnector::from(Arc::new(client)).connect("localhost".try_into().unwrap(), app),
+        TlsAcceptor::from(Arc::new(server)).accept(local),
+    );
+    let mut tunnels = Tunnels::new(&Limits::default()).await;
+    let (near, far) = tunnels.open().await;
+    spawn_relay(local.unwrap(), near, Arc::default(), Cut::new());
+    (app.unwrap(), far, tunnels)
+}
+
+#[tokio::test]
+async fn a_clean_end_is_close_notify_and_a_half_close_on_tls() {
+    let (mut app, mut far, _tunnels) = tls().await;
+    far.write_all(b"hello").await.unwrap();
+    far.shutdown().await.unwrap();
+    let mut hello = String::new();
+    app.read_to_string(&mut hello).await.unwrap();
+    assert_eq!(hello, "hello");
+    app.write_all(b"and bye").await.unwrap();
+    app.shutdown().await.unwrap();
+    let mut bye = String::new();
+    far.read_to_string(&mut bye).await.unwrap();
+    assert_eq!(bye, "and bye");
+}
+
+#[tokio::test]
+async fn a_failure_is_no_close_notify_and_a_reset_on_tls() {
+    let (mut app, mut far, _tunnels) = tls().await;
+    far.write_all(b"partial").await.unwrap();
+    app.read_exact(&mut [0; 7]).await.unwrap();
+    far.abort();
+    assert_eq!(failure(app).await, ErrorKind::ConnectionReset);
+}
+
+#[tokio::test]
+async fn a_tls_peer_that_ends_without_close_notify_is_a_failure() {
+    let (mut app, far, _tunnels) = tls().await;
+    app.write_all(b"partial").await.unwrap();
+    app.flush().await.unwrap();
+    drop(app);
+    assert_eq!(failure(far).await, ErrorKind::ConnectionReset);
 }
