@@ -1,19 +1,24 @@
-//! What a tunnel costs: bytes from an application to a service and back, first through a relay
-//! between two TCP connections, then through the two relays of a tunnel, as a ratio in one run.
+//! What a tunnel costs: bytes from an application to a service and back through two relays, with a
+//! TLS connection of its own between them, then with a tunnel in a TLS connection, as a ratio in
+//! one run. One relay between plain connections is the floor.
 //!
 //! `cargo run --release -p countersign-channel --example tunnel_bench [MiB]`
 
 #![expect(clippy::print_stdout, reason = "the result")]
 
 use std::error::Error;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use countersign_channel::tunnel::{
     Counters, Cut, IntoEnd, Limits, Mux, RelayLimits, Requests, ServerHandle, relay, serve,
 };
 use http::HeaderMap;
+use rustls::{ClientConfig, RootCertStore, ServerConfig};
+use rustls_pki_types::PrivateKeyDer;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::{TlsAcceptor, TlsConnector, client};
 
 type Outcome<T> = Result<T, Box<dyn Error>>;
 
@@ -23,17 +28,19 @@ async fn main() -> Outcome<()> {
         .nth(1)
         .map_or(Ok(512), |size| size.parse())?
         << 20;
-    println!("            up MiB/s   down MiB/s   round trip µs");
-    let mut direct = Vec::new();
-    let mut tunnelled = Vec::new();
+    let tls = &tls()?;
+    let (mut plain, mut direct, mut tunnelled) = (Vec::new(), Vec::new(), Vec::new());
     for _ in 0..3 {
-        direct.push(measure(direct_path, size).await?);
-        tunnelled.push(measure(tunnel_path, size).await?);
+        plain.push(measure(plain_path, size).await?);
+        direct.push(measure(|| tls_path(tls), size).await?);
+        tunnelled.push(measure(|| tunnel_path(tls), size).await?);
     }
-    let direct = best("one relay", &direct);
-    let tunnelled = best("tunnel", &tunnelled);
+    println!("                  up MiB/s   down MiB/s   round trip µs");
+    best("plain, one relay", &plain);
+    let direct = best("TLS", &direct);
+    let tunnelled = best("tunnel in TLS", &tunnelled);
     println!(
-        "ratio       {:8.2}   {:10.2}   {:13.2}",
+        "tunnel : TLS      {:8.2}   {:10.2}   {:13.2}",
         tunnelled.up / direct.up,
         tunnelled.down / direct.down,
         tunnelled.round_trip / direct.round_trip
@@ -58,7 +65,7 @@ fn best(name: &str, runs: &[Figures]) -> Figures {
             .fold(f64::MAX, f64::min),
     };
     println!(
-        "{name:10}  {:8.0}   {:10.0}   {:13.0}",
+        "{name:16}  {:8.0}   {:10.0}   {:13.0}",
         best.up, best.down, best.round_trip
     );
     best
@@ -117,15 +124,24 @@ async fn ping_pong(mut app: TcpStream, mut service: TcpStream) -> Outcome<f64> {
     Ok(start.elapsed().as_secs_f64() * 1e6 / f64::from(TIMES))
 }
 
-async fn direct_path() -> Outcome<(TcpStream, TcpStream)> {
+async fn plain_path() -> Outcome<(TcpStream, TcpStream)> {
     let (app, near) = tcp().await?;
     let (service, far) = tcp().await?;
     spawn_relay(near, far);
     Ok((app, service))
 }
 
-async fn tunnel_path() -> Outcome<(TcpStream, TcpStream)> {
-    let (client, server) = tcp().await?;
+async fn tls_path(tls: &Tls) -> Outcome<(TcpStream, TcpStream)> {
+    let (client, server) = tls.connect().await?;
+    let (app, near) = tcp().await?;
+    let (service, far) = tcp().await?;
+    spawn_relay(near, client);
+    spawn_relay(far, server);
+    Ok((app, service))
+}
+
+async fn tunnel_path(tls: &Tls) -> Outcome<(TcpStream, TcpStream)> {
+    let (client, server) = tls.connect().await?;
     let limits = Limits::default();
     let (mux, requests) = tokio::join!(Mux::handshake(client, &limits), serve(server, &limits));
     let (mux, driver) = mux?;
@@ -139,7 +155,9 @@ async fn tunnel_path() -> Outcome<(TcpStream, TcpStream)> {
     Ok((app, service))
 }
 
-async fn accept((mut requests, _): (Requests<TcpStream>, ServerHandle), far: TcpStream) {
+type ServerStream = tokio_rustls::server::TlsStream<TcpStream>;
+
+async fn accept((mut requests, _): (Requests<ServerStream>, ServerHandle), far: TcpStream) {
     let mut far = Some(far);
     while let Some(Ok(incoming)) = requests.next().await {
         if let (Ok(tunnel), Some(far)) = (incoming.accept(HeaderMap::new()), far.take()) {
@@ -168,4 +186,40 @@ async fn tcp() -> Outcome<(TcpStream, TcpStream)> {
     near.set_nodelay(true)?;
     far.set_nodelay(true)?;
     Ok((near, far))
+}
+
+struct Tls {
+    connector: TlsConnector,
+    acceptor: TlsAcceptor,
+}
+
+fn tls() -> Outcome<Tls> {
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()])?;
+    let key = PrivateKeyDer::try_from(made.signing_key.serialize_der())?;
+    let server = ServerConfig::builder_with_provider(provider.clone())
+        .with_protocol_versions(&[&rustls::version::TLS13])?
+        .with_no_client_auth()
+        .with_single_cert(vec![made.cert.der().clone()], key)?;
+    let mut roots = RootCertStore::empty();
+    roots.add(made.cert.der().clone())?;
+    let client = ClientConfig::builder_with_provider(provider)
+        .with_protocol_versions(&[&rustls::version::TLS13])?
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    Ok(Tls {
+        connector: TlsConnector::from(Arc::new(client)),
+        acceptor: TlsAcceptor::from(Arc::new(server)),
+    })
+}
+
+impl Tls {
+    async fn connect(&self) -> Outcome<(client::TlsStream<TcpStream>, ServerStream)> {
+        let (near, far) = tcp().await?;
+        let (near, far) = tokio::join!(
+            self.connector.connect("localhost".try_into()?, near),
+            self.acceptor.accept(far),
+        );
+        Ok((near?, far?))
+    }
 }

@@ -151,8 +151,9 @@ impl TunnelWriter {
     ///
     /// As for [`TunnelReader::poll_chunk`]; `BrokenPipe` after the end.
     pub fn poll_send(&mut self, cx: &mut Context<'_>, data: &mut Bytes) -> Poll<io::Result<usize>> {
-        let allowed = ready!(self.poll_capacity(cx, data.len()))?;
-        let part = data.split_to(allowed.min(data.len()));
+        let wanted = data.len().min(WHOLE_RECORD);
+        let allowed = ready!(self.poll_capacity(cx, wanted))?;
+        let part = data.split_to(allowed.min(wanted));
         let sent = part.len();
         self.send_data(part, false)?;
         Poll::Ready(Ok(sent))
@@ -286,3 +287,6 @@ impl Drop for OpenStream {
 
 /// What one `poll_write` copies at most.
 const LARGEST_COPY: usize = 64 << 10;
+/// A DATA frame that fills a TLS record together with its header: a full frame would leave nine
+/// bytes for a record of their own.
+const WHOLE_RECORD: usize = (16 << 10) - 9;
