@@ -203,6 +203,19 @@ pub enum PaserkError {
     /// The data is not canonical base64url or has the wrong length.
     #[error("the serialised key's data is malformed")]
     Malformed,
+    /// The text asks for more work or memory than [`WorkLimits`](crate::paserk::WorkLimits) allow.
+    #[error("the serialised key asks for {found} {unit}, the limit is {limit}")]
+    TooCostly {
+        /// What is counted, such as `iterations`.
+        unit: &'static str,
+        /// What the text asks for.
+        found: u64,
+        /// The limit.
+        limit: u64,
+    },
+    /// The work factor is none that the key derivation knows.
+    #[error("the work factor is out of range")]
+    BadWorkFactor,
     /// The wrapped key does not authenticate: another wrapping key or password, or altered bytes.
     #[error("the wrapped key does not authenticate")]
     NotAuthentic,

@@ -1,7 +1,8 @@
 //! PASERK: keys as text.
 //!
 //! [`Key::to_paserk`] and [`Key::from_paserk`] are the plain types, `k4.local.…`, `k4.public.…` and `k4.secret.…`;
-//! [`Key::id`] is the key's id. Secrets that are stored or sent go in a wrapping: [`Key::wrap`] under another key.
+//! [`Key::id`] is the key's id. Secrets that are stored or sent go in a wrapping: [`Key::wrap`] under another key,
+//! [`Key::protect`] under a password, [`Key::seal`] to a public key.
 //!
 //! ```
 //! use countersign_paseto::{Key, Public, Secret, SystemRandom, V4};
@@ -16,11 +17,16 @@
 use zeroize::Zeroizing;
 
 mod id;
+mod password;
 mod pie;
+mod seal;
+mod suite;
 
 pub(crate) use id::HASH_LEN;
 pub use id::{Identifies, KeyId};
+pub use password::{Argon2id, Pbkdf2, ProtectedKey, Protects, WorkFactor, WorkLimits};
 pub use pie::Wraps;
+pub use seal::Seals;
 
 use crate::encoding;
 use crate::error::PaserkError;

@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use aws_lc_rs::digest;
 use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair};
 use blake2::digest::array::ArraySize;
 use blake2::digest::consts::{U32, U33, U56, U64};
@@ -10,6 +11,7 @@ use blake2::digest::{Digest, KeyInit, Mac};
 use blake2::{Blake2b, Blake2bMac};
 use chacha20::XChaCha20;
 use chacha20::cipher::{KeyIvInit, StreamCipher};
+use curve25519_dalek::MontgomeryPoint;
 use ed25519_dalek::Signature;
 use subtle::ConstantTimeEq;
 use zeroize::{Zeroize, Zeroizing};
@@ -205,6 +207,18 @@ impl SigningKey {
         let pair = Ed25519KeyPair::from_seed_unchecked(&*seed).map_err(|_| InvalidKey::Invalid)?;
         let public = <V4 as Holds<Public>>::parse(pair.public_key().as_ref())?;
         Ok(Self { pair, seed, public })
+    }
+}
+
+impl SigningKey {
+    /// The X25519 pair of the same seed (RFC 8032 section 5.1.5, RFC 7748 section 4.1), for sealing.
+    pub(crate) fn x25519(&self) -> Result<(Zeroizing<[u8; 32]>, MontgomeryPoint), InvalidKey> {
+        let hash = digest::digest(&digest::SHA512, &*self.seed);
+        let scalar = hash.as_ref().first_chunk().expect("SHA-512 has 64 bytes");
+        Ok((
+            Zeroizing::new(*scalar),
+            self.public.point()?.to_montgomery(),
+        ))
     }
 }
 

@@ -8,6 +8,10 @@ mod hostile;
 #[cfg(test)]
 mod official;
 #[cfg(test)]
+mod others;
+#[cfg(test)]
+mod paserk;
+#[cfg(test)]
 mod ring;
 #[cfg(test)]
 mod support;

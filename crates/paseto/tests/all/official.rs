@@ -1,13 +1,15 @@
 //! The official vectors of PASETO and PASERK, successes and failures.
 
-use countersign_paseto::paserk::{Confidential, Identifies, Wraps};
+use countersign_paseto::paserk::{
+    Confidential, Identifies, ProtectedKey, Protects, Seals, WorkLimits, Wraps,
+};
 use countersign_paseto::{
     Asserts, Envelope, Holds, Key, Kind, Local, Mints, Opens, Pairs, Public, Purpose, Secret,
     UntrustedToken, V3, V4, mint_payload,
 };
 use serde_json::Value;
 
-use crate::support::{Fixed, hex, text, vectors};
+use crate::support::{Fixed, hex, text, unhex, vectors};
 
 #[test]
 fn v3_tokens_are_those_of_the_specification() {
@@ -30,7 +32,15 @@ fn k4_keys_are_those_of_the_specification() {
 }
 
 trait Whole:
-    Asserts + Pairs + Wraps + Identifies + Opens<Local> + Opens<Public> + Mints<Local> + Mints<Secret>
+    Asserts
+    + Pairs
+    + Protects
+    + Seals
+    + Identifies
+    + Opens<Local>
+    + Opens<Public>
+    + Mints<Local>
+    + Mints<Secret>
 {
 }
 impl Whole for V3 {}
@@ -101,6 +111,9 @@ fn keys<V: Whole>(version: &str) {
     id::<V, Secret>(version);
     wrapped::<V, Local>(version);
     wrapped::<V, Secret>(version);
+    protected::<V, Local>(version);
+    protected::<V, Secret>(version);
+    sealed::<V>(version);
 }
 
 fn plain<V: Holds<K>, K: Kind>(version: &str) {
@@ -158,6 +171,54 @@ fn wrapped<V: Wraps + Holds<K>, K: Confidential>(version: &str) {
             paserk,
             "{name}"
         );
+    }
+}
+
+fn protected<V: Protects + Holds<K>, K: Confidential>(version: &str) {
+    for vector in vectors(&format!("paserk/{version}.{}.json", K::PROTECTED)) {
+        let name = text(&vector, "name");
+        let password = text(&vector, "password").as_bytes();
+        let key = ProtectedKey::<V, K>::parse(text(&vector, "paserk"))
+            .and_then(|protected| protected.unlock(password, &WorkLimits::default()));
+        match vector["expect-fail"] == true {
+            true => assert!(key.is_err(), "{name}"),
+            false => assert_eq!(
+                *key.expect(name).expose_secret(),
+                hex(&vector, "unwrapped"),
+                "{name}"
+            ),
+        }
+    }
+}
+
+fn sealed<V: Seals>(version: &str) {
+    for vector in vectors(&format!("paserk/{version}.seal.json")) {
+        let name = text(&vector, "name");
+        let secret = Key::<V, Secret>::from_bytes(&sealing_secret(&vector)).ok();
+        let key = secret.and_then(|secret| Key::unseal(text(&vector, "paserk"), &secret).ok());
+        match vector["expect-fail"] == true {
+            true => assert!(key.is_none(), "{name}"),
+            false => assert_eq!(
+                *key.expect(name).expose_secret(),
+                hex(&vector, "unsealed"),
+                "{name}"
+            ),
+        }
+    }
+}
+
+/// Hexadecimal, or the scalar in PEM (RFC 5915: it begins at the ninth byte).
+fn sealing_secret(vector: &Value) -> Vec<u8> {
+    let secret = text(vector, "sealing-secret-key");
+    match secret.starts_with("-----") {
+        false => unhex(secret),
+        true => {
+            let base64: String = secret
+                .lines()
+                .filter(|line| !line.starts_with('-'))
+                .collect();
+            base64_simd::STANDARD.decode_to_vec(base64).expect("PEM")[8..56].to_vec()
+        }
     }
 }
 

@@ -18,19 +18,24 @@ impl Random for Fixed {
     }
 }
 
-/// The vectors in `file` of `COUNTERSIGN_VECTORS`, or of the folder beside the repository; none when there is no such folder.
-pub(crate) fn vectors(file: &str) -> Vec<Value> {
+/// The document in `file` of `COUNTERSIGN_VECTORS`, or of the folder beside the repository; `None` when there is no such folder.
+pub(crate) fn document(file: &str) -> Option<Value> {
     let folder = std::env::var_os("COUNTERSIGN_VECTORS").map_or_else(
         || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/vectors"),
         PathBuf::from,
     );
     if !folder.is_dir() {
         eprintln!("skipped: no vectors in {}", folder.display());
-        return Vec::new();
+        return None;
     }
     let text = std::fs::read_to_string(folder.join(file)).expect(file);
-    let document: Value = serde_json::from_str(&text).expect(file);
-    document["tests"].as_array().expect(file).clone()
+    Some(serde_json::from_str(&text).expect(file))
+}
+
+/// The vectors of a document, as the specifications have them.
+pub(crate) fn vectors(file: &str) -> Vec<Value> {
+    let tests = |document: Value| document["tests"].as_array().expect(file).clone();
+    document(file).map(tests).unwrap_or_default()
 }
 
 pub(crate) fn text<'v>(vector: &'v Value, field: &str) -> &'v str {

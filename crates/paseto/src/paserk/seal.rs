@@ -1,0 +1,211 @@
+//! Local keys sealed to a public key: `seal` (PASERK "PKE").
+
+use aws_lc_rs::agreement::{self, ECDH_P384, UnparsedPublicKey};
+use aws_lc_rs::encoding::{AsBigEndian, EcPublicKeyCompressedBin};
+use aws_lc_rs::{digest, hmac};
+use blake2::Blake2b;
+use blake2::digest::Digest;
+use blake2::digest::consts::U24;
+use curve25519_dalek::MontgomeryPoint;
+use zeroize::Zeroizing;
+
+use super::decode;
+use super::pie::Wraps;
+use super::suite::{AesCtr, Suite, XChaCha, blake2b_256, sha384};
+use crate::encoding;
+use crate::error::{InvalidKey, PaserkError};
+use crate::key::Key;
+use crate::random::{self, Random, RandomnessUnavailable};
+use crate::v3::V3;
+use crate::v4::V4;
+use crate::version::{Holds, Local, Public, Secret, Version};
+
+impl<V: Seals> Key<V, Local> {
+    /// The key as text that only the holder of `to`'s secret key opens, such as `k4.seal.…`. The text is no secret.
+    ///
+    /// ```
+    /// use countersign_paseto::{Key, Local, Secret, SystemRandom, V4};
+    ///
+    /// let server = Key::<V4, Secret>::generate(&SystemRandom)?;
+    /// let key = Key::<V4, Local>::generate(&SystemRandom)?;
+    /// let sealed = key.seal(&server.public(), &SystemRandom)?;
+    /// let unsealed = Key::unseal(&sealed, &server)?;
+    /// assert_eq!(unsealed.id(), key.id());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`PaserkError::Key`] when `to` is weak, [`PaserkError::Randomness`] when `random` fails.
+    pub fn seal(&self, to: &Key<V, Public>, random: &dyn Random) -> Result<String, PaserkError> {
+        let mut text = header::<V>();
+        let (ephemeral, keys) = V::encapsulate(&to.material, text.as_bytes(), random)?;
+        let mut inner = self.expose_secret();
+        keys.apply_keystream(&mut inner);
+        let tag = keys.tag(&[text.as_bytes(), &ephemeral, &inner]);
+        encoding::append(&mut text, &[tag.as_slice(), &ephemeral, &inner].concat());
+        Ok(text)
+    }
+
+    /// The key that `text` holds, sealed to the public half of `secret`.
+    ///
+    /// # Errors
+    ///
+    /// [`PaserkError::NotAuthentic`] when it was sealed to another key, or altered.
+    pub fn unseal(text: &str, secret: &Key<V, Secret>) -> Result<Self, PaserkError> {
+        let header = header::<V>();
+        let mut data = decode(text, &header)?;
+        let (tag, rest) = data
+            .split_at_mut_checked(V::Suite::TAG_LEN)
+            .ok_or(PaserkError::Malformed)?;
+        let (ephemeral, inner) = rest
+            .split_at_mut_checked(V::EPHEMERAL_LEN)
+            .ok_or(PaserkError::Malformed)?;
+        let keys = V::decapsulate(&secret.material, header.as_bytes(), ephemeral)?;
+        keys.check(&[header.as_bytes(), ephemeral, inner], tag)?;
+        keys.apply_keystream(inner);
+        Ok(Self::from_bytes(inner)?)
+    }
+}
+
+fn header<V: Version>() -> String {
+    format!("{}.seal.", V::PASERK)
+}
+
+/// A version that seals local keys to its public keys.
+pub trait Seals: Wraps + Holds<Public> + Holds<Secret> {
+    #[doc(hidden)]
+    const EPHEMERAL_LEN: usize;
+
+    /// An ephemeral public key, and the keys that it shares with `to`.
+    #[doc(hidden)]
+    fn encapsulate(
+        to: &<Self as Holds<Public>>::Material,
+        header: &[u8],
+        random: &dyn Random,
+    ) -> Result<(Vec<u8>, Self::Suite), PaserkError>;
+
+    #[doc(hidden)]
+    fn decapsulate(
+        secret: &<Self as Holds<Secret>>::Material,
+        header: &[u8],
+        ephemeral: &[u8],
+    ) -> Result<Self::Suite, PaserkError>;
+}
+
+impl Seals for V4 {
+    const EPHEMERAL_LEN: usize = 32;
+
+    fn encapsulate(
+        to: &<Self as Holds<Public>>::Material,
+        header: &[u8],
+        random: &dyn Random,
+    ) -> Result<(Vec<u8>, XChaCha), PaserkError> {
+        let to = to.point()?.to_montgomery();
+        let scalar = Zeroizing::new(random::bytes::<32>(random)?);
+        let ephemeral = MontgomeryPoint::mul_base_clamped(*scalar);
+        let shared = Zeroizing::new(to.mul_clamped(*scalar).to_bytes());
+        let keys = x25519_keys(header, &shared, ephemeral.as_bytes(), to.as_bytes());
+        Ok((ephemeral.to_bytes().to_vec(), keys))
+    }
+
+    fn decapsulate(
+        secret: &<Self as Holds<Secret>>::Material,
+        header: &[u8],
+        ephemeral: &[u8],
+    ) -> Result<XChaCha, PaserkError> {
+        let ephemeral = MontgomeryPoint(ephemeral.try_into().map_err(|_| PaserkError::Malformed)?);
+        let (scalar, public) = secret.x25519()?;
+        let shared = Zeroizing::new(ephemeral.mul_clamped(*scalar).to_bytes());
+        if *shared == [0; 32] {
+            return Err(PaserkError::NotAuthentic);
+        }
+        Ok(x25519_keys(
+            header,
+            &shared,
+            ephemeral.as_bytes(),
+            public.as_bytes(),
+        ))
+    }
+}
+
+fn x25519_keys(header: &[u8], shared: &[u8; 32], ephemeral: &[u8; 32], to: &[u8; 32]) -> XChaCha {
+    let mut nonce = Blake2b::<U24>::default();
+    nonce.update(ephemeral);
+    nonce.update(to);
+    XChaCha {
+        encryption: blake2b_256(&[&[1], header, shared, ephemeral, to]),
+        nonce: nonce.finalize().into(),
+        authentication: blake2b_256(&[&[2], header, shared, ephemeral, to]),
+    }
+}
+
+impl Seals for V3 {
+    const EPHEMERAL_LEN: usize = 49;
+
+    fn encapsulate(
+        to: &<Self as Holds<Public>>::Material,
+        header: &[u8],
+        random: &dyn Random,
+    ) -> Result<(Vec<u8>, AesCtr), PaserkError> {
+        let secret = ephemeral_p384(random)?;
+        let ephemeral = compressed(&secret)?;
+        let keys = p384_keys(&secret, &to.compressed, header, &ephemeral, &to.compressed)?;
+        Ok((ephemeral, keys))
+    }
+
+    fn decapsulate(
+        secret: &<Self as Holds<Secret>>::Material,
+        header: &[u8],
+        ephemeral: &[u8],
+    ) -> Result<AesCtr, PaserkError> {
+        let secret = p384(&*secret.scalar)?;
+        let public = compressed(&secret)?;
+        p384_keys(&secret, ephemeral, header, ephemeral, &public)
+    }
+}
+
+/// Draws again in the case, met once in 2^190 draws, that the number is not below the group's order.
+fn ephemeral_p384(random: &dyn Random) -> Result<agreement::PrivateKey, RandomnessUnavailable> {
+    for _ in 0..8 {
+        let scalar = Zeroizing::new(random::bytes::<48>(random)?);
+        if let Ok(secret) = p384(&*scalar) {
+            return Ok(secret);
+        }
+    }
+    Err(RandomnessUnavailable)
+}
+
+fn p384(scalar: &[u8]) -> Result<agreement::PrivateKey, InvalidKey> {
+    agreement::PrivateKey::from_private_key(&ECDH_P384, scalar).map_err(|_| InvalidKey::Invalid)
+}
+
+fn compressed(secret: &agreement::PrivateKey) -> Result<Vec<u8>, InvalidKey> {
+    let point = secret
+        .compute_public_key()
+        .map_err(|_| InvalidKey::Invalid)?;
+    let compressed: EcPublicKeyCompressedBin<'_> =
+        point.as_be_bytes().map_err(|_| InvalidKey::Invalid)?;
+    Ok(compressed.as_ref().to_vec())
+}
+
+/// Agrees with `peer`; a point that is not on the curve seals nothing.
+fn p384_keys(
+    secret: &agreement::PrivateKey,
+    peer: &[u8],
+    header: &[u8],
+    ephemeral: &[u8],
+    to: &[u8],
+) -> Result<AesCtr, PaserkError> {
+    let peer = UnparsedPublicKey::new(&ECDH_P384, peer);
+    agreement::agree(secret, peer, PaserkError::NotAuthentic, |shared| {
+        let split = sha384(&[&[1], header, shared, ephemeral, to]);
+        let authentication: digest::Digest = sha384(&[&[2], header, shared, ephemeral, to]);
+        let (encryption, counter) = split.as_ref().split_at(32);
+        Ok(AesCtr {
+            encryption: Zeroizing::new(encryption.try_into().expect("the first 32 of 48 bytes")),
+            counter: counter.try_into().expect("the last 16 of 48 bytes"),
+            authentication: hmac::Key::new(hmac::HMAC_SHA384, authentication.as_ref()),
+        })
+    })
+}
