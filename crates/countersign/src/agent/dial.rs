@@ -1,0 +1,167 @@
+//! How a connection to the gateway is made, for the link and for joining.
+
+use std::io;
+use std::time::Duration;
+
+use countersign_channel::Profile;
+use countersign_channel::client::{ConnectError, Connector};
+use countersign_channel::identity::{CertificateRequest, RequestError, TrustDomain};
+use countersign_channel::tunnel::{ConnectionError, Limits, Mux};
+use jiff::Timestamp;
+use tokio::net::TcpStream;
+
+use super::control::{Control, ControlError};
+use super::identity::{Identity, IdentityError};
+use super::join::{JoinError, join_again};
+use crate::config::HostPort;
+
+/// Makes connections and keeps the certificate fresh; a stand-in does in tests.
+pub(crate) trait Dial: Send + Sync + 'static {
+    /// Opens a connection that is authenticated as the agent.
+    ///
+    /// # Errors
+    ///
+    /// There is none.
+    fn dial(&self) -> impl Future<Output = Result<Mux, LinkError>> + Send;
+
+    /// Renews the certificate over a channel.
+    ///
+    /// # Errors
+    ///
+    /// The gateway did not, or what it issued cannot be kept.
+    fn renew(&self, control: Control<'_>) -> impl Future<Output = Result<(), LinkError>> + Send;
+
+    /// How long until the certificate is to be renewed.
+    fn renew_in(&self) -> Duration;
+
+    /// Whose gateway it is.
+    fn trust_domain(&self) -> &TrustDomain;
+}
+
+/// The gateway of an agent that has joined.
+#[derive(Debug)]
+pub(crate) struct Gateway {
+    identity: Identity,
+    trust_domain: TrustDomain,
+    address: HostPort,
+    profile: Profile,
+}
+
+impl Gateway {
+    /// The gateway at `address`, or where the join string said.
+    pub(crate) fn new(identity: Identity, address: Option<&HostPort>, profile: Profile) -> Self {
+        Self {
+            trust_domain: identity.current().bundle.trust_domain().clone(),
+            address: address.unwrap_or(identity.address()).clone(),
+            identity,
+            profile,
+        }
+    }
+
+    /// Who the agent is.
+    pub(crate) fn identity(&self) -> &Identity {
+        &self.identity
+    }
+}
+
+impl Dial for Gateway {
+    async fn dial(&self) -> Result<Mux, LinkError> {
+        if !self.identity.is_valid_at(Timestamp::now()) {
+            join_again(&self.identity, &self.address, self.profile).await?;
+        }
+        let current = self.identity.current();
+        let bundle = current.bundle.clone();
+        let connector = Connector::new(self.profile, bundle, &current.svid);
+        Ok(connect(&self.address, &connector.map_err(DialError::from)?).await?)
+    }
+
+    async fn renew(&self, control: Control<'_>) -> Result<(), LinkError> {
+        let request = CertificateRequest::write(self.identity.key())?;
+        Ok(self.identity.renewed(control.renew(&request).await?)?)
+    }
+
+    fn renew_in(&self) -> Duration {
+        let half_life = self.identity.current().svid.half_life();
+        Duration::try_from(half_life.duration_since(Timestamp::now())).unwrap_or_default()
+    }
+
+    fn trust_domain(&self) -> &TrustDomain {
+        &self.trust_domain
+    }
+}
+
+/// Why the link has no channel.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub(crate) enum LinkError {
+    /// There is no connection.
+    #[error(transparent)]
+    Dial(#[from] DialError),
+    /// There is one, and the gateway does not do what the agent asks.
+    #[error(transparent)]
+    Control(#[from] ControlError),
+    /// The certificate has expired, and there is no fresh one.
+    #[error(transparent)]
+    Join(#[from] JoinError),
+    /// What the gateway issued cannot be kept.
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
+    /// The certificate request could not be made.
+    #[error(transparent)]
+    Request(#[from] RequestError),
+}
+
+/// Opens a connection that is authenticated as the connector says.
+///
+/// # Errors
+///
+/// Nobody answers, or what answers is not a gateway that the connector takes.
+pub(crate) async fn connect(address: &HostPort, connector: &Connector) -> Result<Mux, DialError> {
+    let connected = connector.connect(tcp(address).await?).await?;
+    let (mux, driver) = Mux::handshake(connected.stream, &Limits::default()).await?;
+    tokio::spawn(driver);
+    Ok(mux)
+}
+
+/// Connects to an address, within bounded time.
+///
+/// # Errors
+///
+/// Nobody answers.
+pub(crate) async fn tcp(address: &HostPort) -> Result<TcpStream, DialError> {
+    let unreachable = |source| DialError::Unreachable {
+        address: address.clone(),
+        source,
+    };
+    let connecting = TcpStream::connect((address.host.as_str(), address.port));
+    let tcp = tokio::time::timeout(CONNECT_TIME, connecting).await;
+    let timed_out = || io::Error::new(io::ErrorKind::TimedOut, "no answer");
+    let tcp = tcp
+        .unwrap_or_else(|_| Err(timed_out()))
+        .map_err(unreachable)?;
+    tcp.set_nodelay(true).map_err(unreachable)?;
+    Ok(tcp)
+}
+
+/// Why there is no connection to the gateway.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub(crate) enum DialError {
+    /// Nobody answers at the address.
+    #[error("cannot reach the gateway at `{address}`: {source}")]
+    Unreachable {
+        /// The address.
+        address: HostPort,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The handshake failed.
+    #[error(transparent)]
+    Handshake(#[from] ConnectError),
+    /// The connection failed at its beginning.
+    #[error("the gateway ended the connection: {0}")]
+    Connection(#[from] ConnectionError),
+}
+
+/// Long enough for two lost SYNs (RFC 6298: after 1 s and 3 s), short enough to try again soon.
+const CONNECT_TIME: Duration = Duration::from_secs(10);

@@ -1,0 +1,284 @@
+//! How an agent gets in: from a join string to a certificate.
+//!
+//! The order is what makes it safe. The key and the join string are on disk before anything is sent; the gateway has
+//! shown a bundle that the pinned key signed, and a certificate that the bundle vouches for, before the join token is
+//! sent; the certificate is on disk before it is used. Cut anywhere, the same start does the rest.
+
+use std::io::{self, Read};
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+use countersign_channel::Profile;
+use countersign_channel::client::{Introduction, IntroductionError};
+use countersign_channel::identity::{BundleError, CertificateRequest, PrivateKey, RequestError};
+use jiff::Timestamp;
+use zeroize::Zeroizing;
+
+use super::control::{Control, ControlError, Issued, Problem};
+use super::dial::{DialError, connect, tcp};
+use super::home::Home;
+use super::identity::{Identity, IdentityError, keep_join_string, kept_join_string, key_for};
+use crate::config::HostPort;
+use crate::join_string::{JoinString, JoinStringError};
+use crate::report::{Report, Verdict};
+
+/// Joins with the join string at `given`, or goes on with the one that an earlier start kept.
+///
+/// # Errors
+///
+/// There is no join string, or [`JoinError`] says what went wrong with it.
+pub(crate) async fn join(
+    home: Home,
+    given: Option<&Path>,
+    address: Option<&HostPort>,
+    profile: Profile,
+) -> Result<Identity, JoinError> {
+    let given = given.map(read).transpose()?;
+    let join = match given {
+        Some(join) => join,
+        None => kept_join_string(&home)?.ok_or_else(|| JoinError::NotJoined {
+            directory: home.directory().display().to_string(),
+        })?,
+    };
+    let key = key_for(&home, profile)?;
+    keep_join_string(&home, &join)?;
+    let address = address.unwrap_or(&join.address);
+    let issued = enrol(&join, address, &key, profile).await?;
+    let bundle = issued.bundle.clone();
+    let bundle = bundle.verify(&join.pin, &join.trust_domain)?;
+    Ok(Identity::joined(home, &join, key, bundle, issued)?)
+}
+
+/// Gets a fresh certificate for an agent whose own has expired, as one does that slept or was switched off.
+///
+/// The gateway takes the key that once used a join token for the agent that it was, unless it has been revoked.
+///
+/// # Errors
+///
+/// The join string is not kept or too old, or [`JoinError`] says what went wrong.
+pub(crate) async fn join_again(
+    identity: &Identity,
+    address: &HostPort,
+    profile: Profile,
+) -> Result<(), JoinError> {
+    let expired = || JoinError::Expired {
+        at: identity.current().svid.not_after(),
+    };
+    let join = kept_join_string(identity.home())?.ok_or_else(expired)?;
+    if join.pin != *identity.pin() {
+        return Err(expired());
+    }
+    let issued = enrol(&join, address, identity.key(), profile).await?;
+    Ok(identity.renewed(issued)?)
+}
+
+async fn enrol(
+    join: &JoinString,
+    address: &HostPort,
+    key: &PrivateKey,
+    profile: Profile,
+) -> Result<Issued, JoinError> {
+    let introduction = Introduction::start(profile, &join.trust_domain, tcp(address).await?).await;
+    let introduced = introduction.map_err(DialError::from)?.fetch().await?;
+    let known = introduced.verify(&join.pin, Timestamp::now())?;
+    let mux = connect(address, &known.connector).await?;
+    let request = CertificateRequest::write(key)?;
+    let control = Control::new(&mux, &join.trust_domain);
+    let issued = control.enrol(&join.token, &request, Timestamp::now()).await;
+    mux.drain();
+    Ok(issued?)
+}
+
+/// The join string of a file that only its owner can read, or of standard input (`-`).
+fn read(path: &Path) -> Result<JoinString, JoinError> {
+    let unreadable = |source| JoinError::Unreadable {
+        path: path.display().to_string(),
+        source,
+    };
+    let mut text = Zeroizing::new(String::new());
+    if path == Path::new("-") {
+        let stdin = io::stdin().lock();
+        stdin
+            .take(LONGEST)
+            .read_to_string(&mut text)
+            .map_err(unreadable)?;
+    } else {
+        let file = std::fs::File::open(path).map_err(unreadable)?;
+        let mode = file.metadata().map_err(unreadable)?.mode() & 0o7777;
+        if mode & 0o077 != 0 {
+            let path = path.display().to_string();
+            return Err(JoinError::TooOpen { path, mode });
+        }
+        file.take(LONGEST)
+            .read_to_string(&mut text)
+            .map_err(unreadable)?;
+    }
+    Ok(text.parse()?)
+}
+
+/// Why an agent did not get in.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub(crate) enum JoinError {
+    /// There is nothing to join with.
+    #[error("this agent has not joined: `{directory}` holds no certificate")]
+    NotJoined {
+        /// The state directory.
+        directory: String,
+    },
+    /// The file or standard input cannot be read.
+    #[error("cannot read the join string from `{path}`: {source}")]
+    Unreadable {
+        /// The file.
+        path: String,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// Others can read the join string.
+    #[error("`{path}` holds a secret and is open to other users (mode {mode:04o})")]
+    TooOpen {
+        /// The file.
+        path: String,
+        /// Its permission bits.
+        mode: u32,
+    },
+    /// The text is no join string.
+    #[error(transparent)]
+    JoinString(#[from] JoinStringError),
+    /// The state directory cannot be used.
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
+    /// There is no connection.
+    #[error(transparent)]
+    Dial(#[from] DialError),
+    /// What answered is not the gateway of the join string; nothing was sent to it.
+    #[error("what answers is not the gateway of the join string")]
+    WrongGateway(#[source] IntroductionError),
+    /// The clocks of the two machines differ; nothing was sent.
+    #[error("this machine's clock is {}", in_words(*.seconds))]
+    Clock {
+        /// By how much this clock is ahead, at least; negative when it is behind.
+        seconds: i64,
+    },
+    /// The gateway said no.
+    #[error("the gateway did not let this machine in: {}", .0.detail)]
+    Refused(Problem),
+    /// The gateway's answer cannot be used.
+    #[error(transparent)]
+    Answer(ControlError),
+    /// The certificate request could not be made.
+    #[error(transparent)]
+    Request(#[from] RequestError),
+    /// The certificate expired while the agent was off, and there is no way to get another by itself.
+    #[error("this agent's certificate expired at {at}")]
+    Expired {
+        /// When.
+        at: Timestamp,
+    },
+}
+
+impl From<IntroductionError> for JoinError {
+    fn from(error: IntroductionError) -> Self {
+        match error {
+            IntroductionError::Connect(error) => Self::Dial(error.into()),
+            IntroductionError::Clock {
+                now,
+                not_before,
+                not_after,
+            } => {
+                let nearest = if now < not_before {
+                    not_before
+                } else {
+                    not_after
+                };
+                let seconds = now.duration_since(nearest).as_secs();
+                Self::Clock { seconds }
+            }
+            error => Self::WrongGateway(error),
+        }
+    }
+}
+
+impl From<BundleError> for JoinError {
+    fn from(error: BundleError) -> Self {
+        Self::WrongGateway(error.into())
+    }
+}
+
+impl From<ControlError> for JoinError {
+    fn from(error: ControlError) -> Self {
+        match error {
+            ControlError::Refused(problem) => Self::Refused(problem),
+            error => Self::Answer(error),
+        }
+    }
+}
+
+impl Report for JoinError {
+    fn hint(&self) -> Option<String> {
+        let hint = match self {
+            Self::NotJoined { .. } => {
+                "on the gateway run `countersign join-string create --name NAME`, and give the line to \
+                 `countersign agent --join -` here"
+            }
+            Self::TooOpen { path, .. } => return Some(format!("run `chmod 600 {path}`")),
+            Self::JoinString(_) => {
+                "copy the whole line that `countersign join-string create` printed"
+            }
+            Self::Identity(error) => return error.hint(),
+            Self::Dial(DialError::Unreachable { .. }) => {
+                "check that the gateway runs, and that the address is right from here; `gateway` in the \
+                 configuration takes the place of the join string's address"
+            }
+            Self::Dial(_) => "check that the address leads to the gateway, with the same profile",
+            Self::WrongGateway(_) => {
+                "nothing secret was sent; check the address, and that the join string was made by this gateway"
+            }
+            Self::Clock { .. } => "set the clock (`timedatectl set-ntp true`) and start again",
+            Self::Refused(problem) => return hint_of(problem).map(str::to_owned),
+            Self::Expired { .. } => {
+                "on the gateway run `countersign join-string create --name NAME --replace`, and give the \
+                 line to `countersign agent --join -` here"
+            }
+            Self::Unreadable { .. } | Self::Answer(_) | Self::Request(_) => return None,
+        };
+        Some(hint.to_owned())
+    }
+
+    fn verdict(&self) -> Verdict {
+        match self {
+            Self::Refused(_) | Self::WrongGateway(_) | Self::Clock { .. } => Verdict::No,
+            _ => Verdict::Unknown,
+        }
+    }
+}
+
+fn hint_of(problem: &Problem) -> Option<&'static str> {
+    Some(match problem.code.as_str() {
+        "join_expired" => "make a new one: `countersign join-string create --name NAME`",
+        "key_revoked" => {
+            "this machine's key was revoked: move its `state_dir` away, and join with a new join string"
+        }
+        "join_used" => {
+            "a join string lets one machine in: make one for this machine, and if nobody here used it, \
+             revoke the agent that did (`countersign agents revoke NAME`)"
+        }
+        "clock_skew" => "set the clock (`timedatectl set-ntp true`) and start again",
+        "wrong_gateway" => "make a join string on the gateway that it leads to",
+        "name_in_use" => {
+            "choose another name, or take it over: `countersign join-string create --name NAME --replace`"
+        }
+        _ => return None,
+    })
+}
+
+fn in_words(seconds: i64) -> String {
+    let way = if seconds < 0 { "behind" } else { "ahead of" };
+    format!(
+        "at least {} seconds {way} the gateway's",
+        seconds.unsigned_abs()
+    )
+}
+
+/// More than a join string has.
+const LONGEST: u64 = 64 * 1024;
