@@ -14,6 +14,9 @@ pub mod stage;
 pub mod tunnel;
 mod verifier;
 
+#[cfg(test)]
+mod tests;
+
 pub use profile::Profile;
 pub use record::ChannelRecord;
 pub use server::{Accepted, Acceptor, Refused};

@@ -4,7 +4,7 @@ mod authority;
 mod key;
 mod leaf;
 mod request;
-mod signer;
+pub(crate) mod signer;
 mod spiffe_id;
 mod svid;
 mod trust;

@@ -18,7 +18,7 @@ use super::{KeyAlgorithm, PrivateKey, PublicKey};
 pub(crate) struct TlsKey(pub(crate) Arc<PrivateKey>);
 
 /// A private key that signs certificates and certificate requests.
-pub(super) struct IssuingKey<'a>(pub(super) &'a PrivateKey);
+pub(crate) struct IssuingKey<'a>(pub(crate) &'a PrivateKey);
 
 /// A public key that a certificate is issued for.
 pub(super) struct SubjectKey<'a>(pub(super) &'a PublicKey);
@@ -26,12 +26,11 @@ pub(super) struct SubjectKey<'a>(pub(super) &'a PublicKey);
 impl SigningKey for TlsKey {
     fn choose_scheme(&self, offered: &[SignatureScheme]) -> Option<Box<dyn Signer>> {
         let scheme = SignatureScheme::from(self.0.algorithm().scheme().code_point());
-        offered.contains(&scheme).then(|| {
-            Box::new(TlsSigner {
-                key: self.0.clone(),
-                scheme,
-            }) as Box<dyn Signer>
-        })
+        if !offered.contains(&scheme) {
+            return None;
+        }
+        let key = self.0.clone();
+        Some(Box::new(TlsSigner { key, scheme }))
     }
 
     fn public_key(&self) -> Option<SubjectPublicKeyInfoDer<'_>> {

@@ -4,7 +4,7 @@ mod budget;
 mod choice;
 mod exception;
 mod listener;
-mod opening;
+pub(crate) mod opening;
 pub(crate) mod refusal;
 
 use std::fmt;

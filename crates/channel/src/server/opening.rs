@@ -10,7 +10,7 @@ use crate::record::{Offer, Refusal};
 use crate::registry::{Group, Scheme, Suite};
 
 /// What came first.
-pub(super) enum Opening {
+pub(crate) enum Opening {
     /// A whole ClientHello.
     ClientHello(Box<Accepted>),
     /// Something else, for this reason; these bytes are the answer to it.
@@ -18,7 +18,7 @@ pub(super) enum Opening {
 }
 
 /// Reads until there is a whole ClientHello, or something that can be none. It may come in any number of pieces.
-pub(super) async fn read<IO: AsyncRead + Unpin>(io: &mut IO) -> Opening {
+pub(crate) async fn read<IO: AsyncRead + Unpin>(io: &mut IO) -> Opening {
     let mut acceptor = Acceptor::default();
     let mut unread = Vec::with_capacity(CHUNK);
     let mut is_tls = false;

@@ -35,10 +35,12 @@ pub(super) fn of(error: &Error) -> Refusal {
 /// An alert's name as RFC 8446 section 6 spells it.
 pub(crate) fn alert_name(alert: AlertDescription) -> String {
     let mut name = String::new();
+    let mut after_small = false;
     for letter in format!("{alert:?}").chars() {
-        if letter.is_ascii_uppercase() && name.ends_with(|last: char| last.is_ascii_lowercase()) {
+        if letter.is_ascii_uppercase() && after_small {
             name.push('_');
         }
+        after_small = letter.is_ascii_lowercase();
         name.push(letter.to_ascii_lowercase());
     }
     name

@@ -1,0 +1,226 @@
+//! Clients that are no agents: what they list, what they get, and which certificate they see.
+
+use rustls::crypto::aws_lc_rs::{cipher_suite, kx_group};
+
+use super::*;
+use crate::record::CertificateFlaw;
+use crate::registry::{Group, Suite};
+use crate::server::ListenerError;
+use crate::stage::Kind;
+
+fn hybrid() -> (World, Acceptor) {
+    let world = World::new(Profile::HybridV1);
+    let acceptor = world.acceptor(world.listener(Stage::Hybrid));
+    (world, acceptor)
+}
+
+#[tokio::test]
+async fn a_client_that_lists_x25519_first_still_gets_the_hybrid() {
+    let (world, acceptor) = hybrid();
+    let client = Agentless::new(
+        &world,
+        &[
+            kx_group::X25519,
+            kx_group::SECP256R1,
+            kx_group::X25519MLKEM768,
+        ],
+    );
+    let (accepted, _) = agentless_handshake(&acceptor, &client, SERVICE).await;
+    let record = accepted.unwrap().record;
+    assert_eq!(record.offered.groups[0], Group::X25519);
+    assert_eq!(record.negotiated.unwrap().group, Group::X25519_MLKEM768);
+}
+
+#[tokio::test]
+async fn an_exception_does_not_downgrade_a_client_that_can_do_better() {
+    let world = World::new(Profile::HybridV1);
+    let exceptions = vec![exception(SERVICE)];
+    let acceptor = world.acceptor(Listener {
+        exceptions,
+        ..world.listener(Stage::ClassicalCanary)
+    });
+    let client = Agentless::new(&world, &[kx_group::X25519, kx_group::X25519MLKEM768]);
+    let (accepted, _) = agentless_handshake(&acceptor, &client, SERVICE).await;
+    let record = accepted.unwrap().record;
+    assert_eq!(record.exception, None);
+    assert_eq!(record.negotiated.unwrap().group, Group::X25519_MLKEM768);
+}
+
+#[tokio::test]
+async fn an_exception_is_for_its_own_name_and_its_own_time() {
+    let world = World::new(Profile::HybridV1);
+    let client = Agentless::new(&world, &[kx_group::X25519]);
+    let other = exception("other.example.org");
+    let ended = Exception {
+        ends: Timestamp::UNIX_EPOCH,
+        ..exception(SERVICE)
+    };
+    let exceptions = vec![other, ended];
+    let acceptor = world.acceptor(Listener {
+        exceptions,
+        ..world.listener(Stage::ClassicalCanary)
+    });
+    let (accepted, _) = agentless_handshake(&acceptor, &client, SERVICE).await;
+    assert_eq!(refusal(accepted), Refusal::ClassicalKeyExchange);
+}
+
+#[tokio::test]
+async fn no_exception_lets_an_agent_in_with_classical_key_exchange() {
+    let world = World::new(Profile::HybridV1);
+    let exceptions = vec![exception("gateway.example.org")];
+    let acceptor = world.acceptor(Listener {
+        exceptions,
+        ..world.listener(Stage::ClassicalCanary)
+    });
+    let client = Agentless::new(&world, &[kx_group::X25519]);
+    let (accepted, _) = agentless_handshake(&acceptor, &client, "gateway.example.org").await;
+    let record = accepted.unwrap_err().record;
+    assert_eq!(record.refusal(), Some(&Refusal::ClassicalKeyExchange));
+    assert_eq!(record.kind, Some(Kind::Agent));
+}
+
+#[tokio::test]
+async fn a_change_of_stage_takes_effect_with_the_next_handshake() {
+    let (world, acceptor) = hybrid();
+    let client = Agentless::new(&world, &[kx_group::X25519MLKEM768]);
+    agentless_handshake(&acceptor, &client, SERVICE)
+        .await
+        .0
+        .unwrap();
+    acceptor.reload(world.listener(Stage::Strict)).unwrap();
+    let (accepted, _) = agentless_handshake(&acceptor, &client, SERVICE).await;
+    assert_eq!(refusal(accepted), Refusal::AgentlessNotAdmitted);
+}
+
+#[tokio::test]
+async fn a_reload_that_does_not_hold_changes_nothing() {
+    let (world, acceptor) = hybrid();
+    let exceptions = vec![Exception {
+        sni: None,
+        ..exception(SERVICE)
+    }];
+    let error = acceptor.reload(Listener {
+        exceptions,
+        ..world.listener(Stage::ClassicalCanary)
+    });
+    assert_eq!(
+        error,
+        Err(ListenerError::ExceptionForEveryone {
+            id: "EX-7".to_owned()
+        })
+    );
+    assert_eq!(acceptor.listener().rules.stage(), Stage::Hybrid);
+}
+
+#[tokio::test]
+async fn a_client_that_cannot_verify_ml_dsa_has_no_scheme_in_common_with_the_gateway() {
+    let (world, acceptor) = hybrid();
+    let client = Agentless::with(&world, |provider| {
+        let mapping: Vec<_> = provider.signature_verification_algorithms.mapping[..1].to_vec();
+        provider.signature_verification_algorithms.mapping = mapping.leak();
+    });
+    let (accepted, _) = agentless_handshake(&acceptor, &client, "gateway.example.org").await;
+    assert_eq!(refusal(accepted), Refusal::NoCommonSignatureScheme);
+}
+
+#[tokio::test]
+async fn a_client_without_a_suite_of_the_profile_is_refused() {
+    let world = World::new(Profile::Cnsa2V1);
+    let acceptor = world.acceptor(world.listener(Stage::Hybrid));
+    let client = Agentless::with(&world, |provider| {
+        provider.kx_groups = vec![kx_group::MLKEM1024];
+        provider.cipher_suites = vec![cipher_suite::TLS13_CHACHA20_POLY1305_SHA256];
+    });
+    let (accepted, _) = agentless_handshake(&acceptor, &client, SERVICE).await;
+    let record = accepted.unwrap_err().record;
+    assert_eq!(record.refusal(), Some(&Refusal::NoCommonSuite));
+    assert!(
+        record
+            .offered
+            .suites
+            .contains(&Suite::CHACHA20_POLY1305_SHA256)
+    );
+}
+
+#[tokio::test]
+async fn the_profiles_order_of_suites_counts_not_the_clients() {
+    let (world, acceptor) = hybrid();
+    let client = Agentless::with(&world, |provider| provider.cipher_suites.reverse());
+    let (accepted, _) = agentless_handshake(&acceptor, &client, SERVICE).await;
+    assert_eq!(
+        accepted.unwrap().record.negotiated.unwrap().suite,
+        Suite::AES_256_GCM_SHA384
+    );
+}
+
+#[tokio::test]
+async fn a_listener_without_a_certificate_refuses_agentless_clients() {
+    let world = World::new(Profile::HybridV1);
+    let certificates = Vec::new();
+    let acceptor = world.acceptor(Listener {
+        certificates,
+        ..world.listener(Stage::Hybrid)
+    });
+    let client = Agentless::new(&world, &[kx_group::X25519MLKEM768]);
+    let (accepted, connected) = agentless_handshake(&acceptor, &client, SERVICE).await;
+    assert_eq!(refusal(accepted), Refusal::NoCertificate);
+    assert!(connected.unwrap_err().to_string().contains("AccessDenied"));
+}
+
+#[tokio::test]
+async fn the_server_name_chooses_the_certificate_and_any_other_gets_the_first() {
+    let world = World::new(Profile::HybridV1);
+    let (other, usable) = service_certificate(KeyAlgorithm::EcdsaP256);
+    let wildcard = ClassicalCertificate::from_pem("", "").unwrap_err();
+    assert!(
+        wildcard
+            .to_string()
+            .starts_with("a certificate for agentless clients cannot be used")
+    );
+    let certificates = vec![world.service.1.clone(), usable];
+    let acceptor = world.acceptor(Listener {
+        certificates,
+        ..world.listener(Stage::Hybrid)
+    });
+    let client = Agentless::new(&world, &[kx_group::X25519MLKEM768]);
+    for sni in [SERVICE, "web.apps.example.org"] {
+        let (_, connected) = agentless_handshake(&acceptor, &client, sni).await;
+        assert_ne!(
+            connected.unwrap().get_ref().1.peer_certificates().unwrap()[0],
+            other
+        );
+    }
+    let (accepted, connected) =
+        agentless_handshake(&acceptor, &client, "unknown.example.org").await;
+    assert!(connected.is_err());
+    assert!(matches!(refusal(accepted), Refusal::ClientAlert(_)));
+}
+
+#[tokio::test]
+async fn a_certificate_that_the_profile_does_not_allow_is_refused_when_it_is_configured() {
+    let world = World::new(Profile::HybridHighV1);
+    let certificates = vec![service_certificate(KeyAlgorithm::EcdsaP256).1];
+    let error = Acceptor::new(
+        Listener {
+            certificates,
+            ..world.listener(Stage::Hybrid)
+        },
+        world.credentials(),
+        Limits::default(),
+    );
+    assert_eq!(
+        error.unwrap_err().to_string(),
+        "profile `hybrid-high@1` does not allow the key of the certificate for service.example.org, *.apps.example.org"
+    );
+}
+
+#[tokio::test]
+async fn a_stranger_with_a_certificate_of_its_own_is_refused_at_the_gateways_name() {
+    let (world, acceptor) = hybrid();
+    let other = World::of("example.com", Profile::HybridV1);
+    let (accepted, _) = agent_handshake(&acceptor, &world.connector(&other.agent())).await;
+    assert_eq!(
+        refusal(accepted),
+        Refusal::CertificateInvalid(CertificateFlaw::UnknownIssuer)
+    );
+}
