@@ -306,7 +306,7 @@ impl EnrolmentService {
                 TokenError::Claim(ClaimError::Expired { expires_at, .. }) => {
                     EnrolRefusal::Expired { at: expires_at }
                 }
-                TokenError::NoKeyId | TokenError::UnknownKey { .. } => EnrolRefusal::WrongGateway,
+                TokenError::UnknownKey { .. } => EnrolRefusal::WrongGateway,
                 _ => EnrolRefusal::Unknown,
             })
     }
@@ -496,3 +496,6 @@ const SCHEDULE: Schedule = Schedule {
     overlap: SignedDuration::from_hours(14 * 24),
     ahead: SignedDuration::from_hours(24),
 };
+
+#[cfg(test)]
+mod tests;

@@ -4,6 +4,7 @@ mod access;
 mod agent;
 mod audit;
 mod authority;
+mod backup;
 mod cli;
 mod commands;
 mod config;

@@ -7,4 +7,6 @@ mod event;
 mod trail;
 
 pub(crate) use event::{Event, Operator};
-pub(crate) use trail::{Audit, AuditError, Record, WhenUnwritable};
+pub(crate) use trail::{Audit, AuditError, WhenUnwritable};
+#[cfg(test)]
+pub(crate) use trail::{Record, read};

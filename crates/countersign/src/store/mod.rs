@@ -17,6 +17,7 @@ mod sqlite;
 
 pub(crate) use agent::{Agent, AgentChange, EnrolOutcome, Enrolment, Renewal, Revocation};
 pub(crate) use error::StoreError;
+pub(crate) use lock::Lock;
 pub(crate) use sqlite::SqliteStore;
 
 /// What a store's method gives: boxed, so that the store behind it is chosen at start.

@@ -36,6 +36,17 @@ pub(super) async fn create_join(
     change(connection, "join-token", &token.id, token.created_at).await
 }
 
+pub(super) async fn void_join_tokens(
+    connection: &mut SqliteConnection,
+    now: Timestamp,
+) -> Result<(), RowError> {
+    sqlx::query("DELETE FROM join_tokens WHERE used_by IS NULL")
+        .execute(&mut *connection)
+        .await?;
+    change(connection, "join-token", "", now).await?;
+    Ok(())
+}
+
 pub(super) async fn enrol(
     connection: &mut SqliteConnection,
     enrolment: &Enrolment,

@@ -10,8 +10,9 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use sqlx::migrate::{MigrateError, Migrator};
+use sqlx::pool::PoolConnection;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
-use sqlx::{Sqlite, SqlitePool, Transaction};
+use sqlx::{Sqlite, SqliteConnection, SqlitePool};
 
 use super::lock::Lock;
 use super::{
@@ -38,13 +39,17 @@ impl SqliteStore {
     ///
     /// Each state that a database can be found in has its variant of [`StoreError`].
     pub(crate) async fn open(file: &Path) -> Result<Self, StoreError> {
+        Self::open_within(file, BUSY_TIMEOUT).await
+    }
+
+    async fn open_within(file: &Path, patience: Duration) -> Result<Self, StoreError> {
         let lock = Lock::take(file)?;
         create_private(file)?;
         let options = SqliteConnectOptions::new()
             .filename(file)
             .journal_mode(SqliteJournalMode::Wal)
             .synchronous(SqliteSynchronous::Full)
-            .busy_timeout(BUSY_TIMEOUT);
+            .busy_timeout(patience);
         let pool = SqlitePoolOptions::new()
             .max_connections(1)
             .acquire_timeout(ACQUIRE_TIMEOUT)
@@ -63,26 +68,59 @@ impl SqliteStore {
         })
     }
 
-    /// Takes the write lock at once: a transaction that reads first and writes later could be refused half-way.
-    async fn begin(&self) -> Result<Transaction<'static, Sqlite>, StoreError> {
-        self.pool
-            .begin_with("BEGIN IMMEDIATE")
+    /// Reads the whole file and checks its structure.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::NotADatabase`] when it is damaged.
+    pub(crate) async fn check_integrity(&self) -> Result<(), StoreError> {
+        let found: String = sqlx::query_scalar("PRAGMA integrity_check(1)")
+            .fetch_one(&self.pool)
             .await
-            .map_err(|error| self.error(&error))
+            .map_err(|error| self.error(&error))?;
+        match found.as_str() {
+            "ok" => Ok(()),
+            _ => Err(StoreError::NotADatabase {
+                file: self.file.clone(),
+            }),
+        }
+    }
+
+    /// Forgets the join tokens that were not used: a state that comes back must not let in who came in since.
+    ///
+    /// # Errors
+    ///
+    /// The database cannot be written.
+    pub(crate) async fn void_join_tokens(&self, now: Timestamp) -> Result<(), StoreError> {
+        let mut transaction = self.begin().await?;
+        let outcome = enrolment::void_join_tokens(transaction.connection(), now).await;
+        self.finish(outcome, transaction).await
+    }
+
+    /// Takes the write lock at once: a transaction that reads first and writes later could be refused half-way.
+    async fn begin(&self) -> Result<Transaction, StoreError> {
+        let connection = self
+            .pool
+            .acquire()
+            .await
+            .map_err(|error| self.error(&error))?;
+        let mut transaction = Transaction(Some(connection));
+        let begun = transaction.execute("BEGIN IMMEDIATE").await;
+        begun.map_err(|error| self.error(&error))?;
+        Ok(transaction)
     }
 
     /// Commits what worked and rolls back what did not.
     async fn finish<T>(
         &self,
         outcome: Result<T, RowError>,
-        transaction: Transaction<'static, Sqlite>,
+        mut transaction: Transaction,
     ) -> Result<T, StoreError> {
         match outcome {
             Ok(value) => {
-                transaction
-                    .commit()
-                    .await
-                    .map_err(|error| self.error(&error))?;
+                let committed = transaction.execute("COMMIT").await;
+                committed.map_err(|error| self.error(&error))?;
+                transaction.release();
                 Ok(value)
             }
             Err(RowError::Database(error)) => Err(self.error(&error)),
@@ -102,12 +140,47 @@ impl SqliteStore {
     }
 }
 
+/// A connection inside a transaction. Unless the transaction was committed, dropping it closes the connection, and SQLite
+/// rolls back.
+///
+/// sqlx's own transactions cannot be used: when the disk is full SQLite has rolled back by itself, the `ROLLBACK` that
+/// sqlx sends then fails, and the connection goes back into the pool as one that is inside a transaction for ever.
+struct Transaction(Option<PoolConnection<Sqlite>>);
+
+impl Transaction {
+    fn connection(&mut self) -> &mut SqliteConnection {
+        self.0
+            .as_mut()
+            .expect("a transaction has its connection until it is released")
+    }
+
+    async fn execute(&mut self, statement: &'static str) -> Result<(), sqlx::Error> {
+        sqlx::query(statement)
+            .execute(self.connection())
+            .await
+            .map(|_| ())
+    }
+
+    /// Gives the connection back to the pool.
+    fn release(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for Transaction {
+    fn drop(&mut self) {
+        if let Some(connection) = self.0.take() {
+            drop(connection.detach());
+        }
+    }
+}
+
 /// One method of [`Store`] as one transaction.
 macro_rules! transaction {
     ($store:ident, $function:path $(, $argument:expr)*) => {
         Box::pin(async move {
             let mut transaction = $store.begin().await?;
-            let outcome = $function(&mut transaction $(, $argument)*).await;
+            let outcome = $function(transaction.connection() $(, $argument)*).await;
             $store.finish(outcome, transaction).await
         })
     };
@@ -332,3 +405,6 @@ const SQLITE_READONLY: u32 = 8;
 const SQLITE_CORRUPT: u32 = 11;
 const SQLITE_FULL: u32 = 13;
 const SQLITE_NOTADB: u32 = 26;
+
+#[cfg(test)]
+mod tests;
