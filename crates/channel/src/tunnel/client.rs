@@ -311,6 +311,7 @@ fn builder(limits: &Limits) -> h2::client::Builder {
         .enable_push(false)
         .initial_window_size(limits.stream_window)
         .initial_connection_window_size(limits.connection_window)
+        .data_frame_budget(limits.frame_budget())
         .max_send_buffer_size(limits.send_buffer)
         .max_header_list_size(limits.header_list);
     builder

@@ -11,8 +11,9 @@ pub struct Limits {
     pub stream_window: u32,
     /// Both: bytes that all streams together may have on the way.
     ///
-    /// Streams whose reader stands still keep their share of it, so it is a multiple of
-    /// `stream_window`: with less, a few stalled streams would stop all others.
+    /// Streams whose reader stands still keep their share of it: 32 of them, each with a full
+    /// window, stop all others until the idle limit of a relay ends them. It is also how much a
+    /// hostile peer can make this end hold, twice, since frames of one byte have their own cost.
     pub connection_window: u32,
     /// Both: bytes of one stream that wait to be written to the connection.
     pub send_buffer: usize,
@@ -39,7 +40,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             stream_window: 1 << 20,
-            connection_window: 16 << 20,
+            connection_window: 32 << 20,
             send_buffer: 256 << 10,
             header_list: 16 << 10,
             streams: 1024,
@@ -50,6 +51,15 @@ impl Default for Limits {
             response_body: 1 << 20,
             keepalive: Some(Keepalive::default()),
         }
+    }
+}
+
+impl Limits {
+    /// What unread frames below 256 bytes may cost beside their bytes, before h2 ends the
+    /// connection: as much as the window itself. h2's own half of it would let a few stalled
+    /// streams of small messages end a channel.
+    pub(super) fn frame_budget(&self) -> usize {
+        usize::try_from(self.connection_window).unwrap_or(usize::MAX)
     }
 }
 

@@ -63,7 +63,7 @@ pub struct Requests<T> {
 }
 
 impl<T: AsyncRead + AsyncWrite + Unpin> Requests<T> {
-    /// The next request; `None` once the connection has ended cleanly.
+    /// The next request; `None` once the connection has ended cleanly. An error is the last item.
     ///
     /// It may be cancelled and called again.
     pub async fn next(&mut self) -> Option<Result<Incoming, ConnectionError>> {
@@ -244,6 +244,7 @@ fn builder(limits: &Limits) -> h2::server::Builder {
     builder
         .initial_window_size(limits.stream_window)
         .initial_connection_window_size(limits.connection_window)
+        .data_frame_budget(limits.frame_budget())
         .max_send_buffer_size(limits.send_buffer)
         .max_header_list_size(limits.header_list)
         .max_concurrent_streams(limits.streams)

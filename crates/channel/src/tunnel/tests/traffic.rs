@@ -56,6 +56,27 @@ async fn stalled_streams_do_not_stop_another() {
     assert_eq!((sent, read.unwrap()), ((), 400_000));
 }
 
+/// h2 ends a connection on which too many small frames wait to be read; small messages to
+/// readers that stand still must reach the window first.
+#[tokio::test(start_paused = true)]
+async fn small_messages_to_a_stalled_reader_do_not_end_the_channel() {
+    let quiet = Limits {
+        keepalive: None,
+        ..Limits::default()
+    };
+    let mut tunnels = Tunnels::new(&quiet).await;
+    let mut stalled = Vec::new();
+    for _ in 0..16 {
+        let (mut near, far) = tunnels.open().await;
+        let message = [1; 100];
+        while let Ok(written) = timeout(Duration::from_secs(1), near.write(&message)).await {
+            written.unwrap();
+        }
+        stalled.push((near, far));
+    }
+    tunnels.open().await;
+}
+
 async fn over_tcp() -> Tunnels {
     let (near, far) = tcp().await;
     let limits = Limits::default();
