@@ -12,6 +12,7 @@ mod custody;
 mod enrolment;
 mod join_string;
 mod log;
+mod metrics;
 mod operator;
 mod report;
 mod root_key;
