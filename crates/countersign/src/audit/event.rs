@@ -199,3 +199,6 @@ pub(crate) enum Event {
 pub(crate) struct Operator {
     pub(crate) uid: u32,
 }
+
+#[cfg(test)]
+mod tests;

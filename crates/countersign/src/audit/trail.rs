@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -101,6 +101,7 @@ impl Audit {
             path: file.to_owned(),
             handle,
             health: Arc::clone(&health),
+            not_before: None,
         };
         thread::Builder::new()
             .name("audit".to_owned())
@@ -235,6 +236,8 @@ struct Writer {
     path: PathBuf,
     handle: File,
     health: Arc<Health>,
+    /// After a failure: when to try again.
+    not_before: Option<Instant>,
 }
 
 impl Writer {
@@ -245,23 +248,30 @@ impl Writer {
         loop {
             match entries.recv_timeout(RETRY) {
                 Ok(entry) => kept.push(entry),
-                Err(RecvTimeoutError::Timeout) if kept.is_empty() => continue,
                 Err(RecvTimeoutError::Timeout) => {}
-                Err(RecvTimeoutError::Disconnected) if kept.is_empty() => return,
                 Err(RecvTimeoutError::Disconnected) => {
                     self.write(&mut kept);
                     return;
                 }
             }
-            kept.extend(entries.try_iter().take(BATCH.saturating_sub(kept.len())));
-            self.write(&mut kept);
+            kept.extend(entries.try_iter().take(BATCH));
+            if self.is_due(&kept) {
+                self.write(&mut kept);
+            }
             self.forget_beyond_limit(&mut kept);
         }
+    }
+
+    /// A failed write is not tried again for each event that comes, unless someone waits for the answer.
+    fn is_due(&self, kept: &[Entry]) -> bool {
+        let waiting = self.not_before.is_some_and(|at| Instant::now() < at);
+        !kept.is_empty() && (!waiting || kept.iter().any(|entry| entry.written.is_some()))
     }
 
     fn write(&mut self, kept: &mut Vec<Entry>) {
         match self.append(kept) {
             Ok(()) => {
+                self.not_before = None;
                 self.health.failing.store(false, Ordering::Relaxed);
                 for entry in kept.drain(..) {
                     // A waiter that went away has no use for the answer.
@@ -269,11 +279,13 @@ impl Writer {
                 }
             }
             Err(error) => {
+                self.not_before = Some(Instant::now() + RETRY);
                 if !self.health.failing.swap(true, Ordering::Relaxed) {
                     tracing::error!(file = %self.path.display(), %error, "the audit trail cannot be written");
                 }
                 // Who waits is told now; the line itself is tried again.
                 kept.iter_mut().for_each(|entry| drop(entry.written.take()));
+                kept.retain(|entry| !entry.line.is_empty());
             }
         }
     }
@@ -350,8 +362,11 @@ fn new_id() -> String {
 /// Events that may wait for the disk: 8 MiB at 1 KiB each.
 const QUEUE: usize = 8192;
 
-/// Events written with one `fdatasync`.
+/// How many more events are taken up before the next `fdatasync`.
 const BATCH: usize = 512;
 
 /// How soon a failed write is tried again.
 const RETRY: Duration = Duration::from_secs(1);
+
+#[cfg(test)]
+mod tests;

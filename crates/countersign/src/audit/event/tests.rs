@@ -1,0 +1,229 @@
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::*;
+
+/// One of each; [`the_page_lists_each_event_with_its_fields`] finds one that is missing.
+fn examples() -> Vec<Event> {
+    let text = || "text".to_owned();
+    let at = Timestamp::UNIX_EPOCH;
+    let peer: SocketAddr = ([192, 0, 2, 7], 40000).into();
+    let key = SpkiHash::from([7; 48]);
+    let operator = Operator { uid: 1000 };
+    let file = PathBuf::from("file");
+    let record = serde_json::json!({});
+    vec![
+        Event::Start {
+            version: text(),
+            trust_domain: text(),
+            gateway: text(),
+        },
+        Event::Stop { reason: text() },
+        Event::ConfigurationLoaded {
+            file: file.clone(),
+            weakenings: Vec::new(),
+        },
+        Event::ConfigurationRefused {
+            file: file.clone(),
+            reason: text(),
+        },
+        Event::StageSet {
+            listener: text(),
+            stage: text(),
+            profile: text(),
+        },
+        Event::ExceptionUsed {
+            exception: text(),
+            owner: text(),
+            channel: text(),
+            peer,
+        },
+        Event::JoinStringCreated {
+            name: text(),
+            token_id: text(),
+            expires_at: at,
+            replaces: false,
+            operator,
+        },
+        Event::EnrolmentAllowed {
+            name: text(),
+            spiffe_id: text(),
+            key,
+            token_id: text(),
+            peer,
+            repeated: false,
+        },
+        Event::EnrolmentRefused {
+            reason: text(),
+            detail: text(),
+            name: None,
+            token_id: None,
+            peer,
+        },
+        Event::CertificateRenewed {
+            name: text(),
+            key,
+            serial: text(),
+            expires_at: at,
+            key_changed: false,
+        },
+        Event::RenewalRefused {
+            name: text(),
+            key,
+            reason: text(),
+        },
+        Event::AgentRevoked {
+            name: text(),
+            key,
+            reason: text(),
+            operator,
+        },
+        Event::TokenMinted {
+            subject: text(),
+            token_id: text(),
+            key_id: text(),
+            expires_at: at,
+        },
+        Event::TokenRefused {
+            reason: text(),
+            channel: None,
+            peer,
+        },
+        Event::KeyRotated {
+            kind: text(),
+            key_id: text(),
+        },
+        Event::TrustBundlePublished {
+            version: 1,
+            key: text(),
+        },
+        Event::ChannelOpened {
+            channel: text(),
+            principal: text(),
+            record: record.clone(),
+        },
+        Event::ChannelRefused {
+            peer,
+            reason: text(),
+            record,
+        },
+        Event::ChannelClosed {
+            channel: text(),
+            principal: text(),
+            reason: text(),
+            streams: 0,
+        },
+        Event::SessionClosed {
+            channel: text(),
+            principal: text(),
+            operator,
+        },
+        Event::StreamAllowed {
+            channel: text(),
+            stream: text(),
+            principal: text(),
+            service: text(),
+            rule: text(),
+            bundle: text(),
+            policy_revision: 1,
+            decision: text(),
+        },
+        Event::StreamDenied {
+            channel: text(),
+            principal: text(),
+            service: text(),
+            rule: text(),
+            bundle: text(),
+            policy_revision: 1,
+            decision: text(),
+        },
+        Event::StreamClosed {
+            channel: text(),
+            stream: text(),
+            service: text(),
+            end: text(),
+            sent: 0,
+            received: 0,
+        },
+        Event::StreamCut {
+            channel: text(),
+            stream: text(),
+            principal: text(),
+            service: text(),
+            reason: text(),
+        },
+        Event::GrantAdded {
+            principal: text(),
+            service: text(),
+            operator,
+        },
+        Event::GrantRemoved {
+            principal: text(),
+            service: text(),
+            operator,
+        },
+        Event::BackupCreated {
+            file: file.clone(),
+            operator,
+        },
+        Event::BackupRestored {
+            file,
+            created_at: at,
+            operator,
+        },
+    ]
+}
+
+fn name_and_fields(event: &Event) -> (String, BTreeSet<String>) {
+    let serde_json::Value::Object(mut fields) = serde_json::to_value(event).unwrap() else {
+        panic!("an event is an object");
+    };
+    let name = fields.remove("event").unwrap();
+    (
+        name.as_str().unwrap().to_owned(),
+        fields.into_iter().map(|(field, _)| field).collect(),
+    )
+}
+
+/// The words in backticks of a table's cell.
+fn quoted(cell: &str) -> BTreeSet<String> {
+    cell.split('`')
+        .skip(1)
+        .step_by(2)
+        .map(str::to_owned)
+        .collect()
+}
+
+#[test]
+fn the_page_lists_each_event_with_its_fields() {
+    let page = include_str!("../../../../../docs/audit.md");
+    let rows = page.lines().filter(|line| line.starts_with("| `"));
+    let documented: BTreeMap<String, BTreeSet<String>> = rows
+        .map(|row| {
+            let cells: Vec<&str> = row.split('|').collect();
+            (quoted(cells[1]).pop_first().unwrap(), quoted(cells[2]))
+        })
+        .collect();
+    assert_eq!(documented, examples().iter().map(name_and_fields).collect());
+}
+
+#[test]
+fn each_event_has_an_example() {
+    // serde lists the variants where it finds one that it does not know.
+    let error = serde_json::from_str::<Event>(r#"{"event":"no-such-event"}"#).unwrap_err();
+    let message = error.to_string();
+    let (_, list) = message.split_once("expected one of ").unwrap();
+    let examples: BTreeSet<String> = examples()
+        .iter()
+        .map(|event| name_and_fields(event).0)
+        .collect();
+    let (list, _) = list.split_once(" at line").unwrap_or((list, ""));
+    assert_eq!(quoted(list), examples);
+}
+
+#[test]
+fn an_event_reads_back_as_it_was_written() {
+    for event in examples() {
+        let json = serde_json::to_string(&event).unwrap();
+        assert_eq!(serde_json::from_str::<Event>(&json).unwrap(), event);
+    }
+}
