@@ -220,3 +220,6 @@ const SCHEDULE: Schedule = Schedule {
     overlap: SignedDuration::from_mins(15),
     ahead: SignedDuration::from_hours(1),
 };
+
+#[cfg(test)]
+mod tests;

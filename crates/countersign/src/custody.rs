@@ -246,3 +246,6 @@ async fn open_root(
 
 /// Certificates live an hour and are renewed at half of it: a turn each half minute is never late.
 const MAINTENANCE: Duration = Duration::from_secs(30);
+
+#[cfg(test)]
+mod tests;

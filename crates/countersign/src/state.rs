@@ -367,3 +367,6 @@ impl State {
         self.revision.send_replace(revision);
     }
 }
+
+#[cfg(test)]
+mod tests;
