@@ -46,6 +46,12 @@ pub enum TokenError {
     /// The claims are authentic and a rule refuses them.
     #[error(transparent)]
     Claim(#[from] ClaimError),
+    /// The version has no implicit assertions, and one was given.
+    #[error("{version} has no implicit assertions")]
+    NoAssertions {
+        /// The version.
+        version: &'static str,
+    },
     /// The footer names no key, and a key ring needs one.
     #[error("the token's footer names no key")]
     NoKeyId,
@@ -151,6 +157,12 @@ pub enum MintError {
     /// The claims hold no `exp`, and [`Claims::dangerous_without_expiry`](crate::Claims::dangerous_without_expiry) was not called.
     #[error("claim `exp` is missing")]
     NoExpiry,
+    /// The version has no implicit assertions, and one was given.
+    #[error("{version} has no implicit assertions")]
+    NoAssertions {
+        /// The version.
+        version: &'static str,
+    },
     /// No key of the key ring mints at this time.
     #[error("no key of the key ring mints at {now}")]
     NoCurrentKey {

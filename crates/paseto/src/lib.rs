@@ -9,6 +9,7 @@ mod random;
 mod ring;
 mod rules;
 mod token;
+mod v2;
 mod v3;
 mod v4;
 mod version;
@@ -20,7 +21,11 @@ pub use paserk::KeyId;
 pub use random::{Random, RandomnessUnavailable, SystemRandom};
 pub use ring::{AnyKey, KeyRing, KeySet, Window};
 pub use rules::Rules;
-pub use token::{Envelope, MAX_TOKEN_LEN, UntrustedToken, VerifiedPayload, mint_payload};
+pub use token::{
+    Envelope, MAX_TOKEN_LEN, UntrustedToken, VerifiedPayload, mint_payload,
+    mint_payload_with_footer,
+};
+pub use v2::V2;
 pub use v3::V3;
 pub use v4::V4;
 pub use version::{

@@ -16,7 +16,7 @@ use crate::paserk::{Identifies, KeyId};
 use crate::random::Random;
 use crate::rules::Rules;
 use crate::token::{self, Envelope, MAX_TOKEN_LEN, Parts, UntrustedToken, VerifiedPayload};
-use crate::version::{Asserts, Local, Mints, Opens, Public, Secret};
+use crate::version::{Local, Mints, Opens, Public, Secret};
 
 /// A key ring: mints with the current key, verifies with the key that a token names.
 ///
@@ -287,22 +287,20 @@ impl fmt::Debug for AnyKey {
     }
 }
 
-impl<V: Opens<Local> + Mints<Local> + Asserts + Identifies> From<Key<V, Local>> for AnyKey {
+impl<V: Opens<Local> + Mints<Local> + Identifies> From<Key<V, Local>> for AnyKey {
     fn from(key: Key<V, Local>) -> Self {
         Self(Box::new(Symmetric(key)))
     }
 }
 
-impl<V: Opens<Public> + Mints<Secret> + Pairs + Asserts + Identifies> From<Key<V, Secret>>
-    for AnyKey
-{
+impl<V: Opens<Public> + Mints<Secret> + Pairs + Identifies> From<Key<V, Secret>> for AnyKey {
     fn from(secret: Key<V, Secret>) -> Self {
         let public = secret.public();
         Self(Box::new(Signing { secret, public }))
     }
 }
 
-impl<V: Opens<Public> + Asserts + Identifies> From<Key<V, Public>> for AnyKey {
+impl<V: Opens<Public> + Identifies> From<Key<V, Public>> for AnyKey {
     fn from(key: Key<V, Public>) -> Self {
         Self(Box::new(Verifying(key)))
     }
@@ -335,14 +333,14 @@ trait Held: Send + Sync {
 
 struct Symmetric<V: Opens<Local>>(Key<V, Local>);
 
-impl<V: Opens<Local> + Mints<Local> + Asserts + Identifies> Held for Symmetric<V> {
+impl<V: Opens<Local> + Mints<Local> + Identifies> Held for Symmetric<V> {
     fn id(&self) -> KeyId {
         self.0.id()
     }
 
     fn open(&self, token: &str, assertion: &[u8]) -> Result<VerifiedPayload, TokenError> {
         UntrustedToken::parse(token)?
-            .asserting(assertion)
+            .asserting_if_known(assertion)?
             .open(&self.0)
     }
 
@@ -365,14 +363,14 @@ struct Signing<V: Pairs> {
     public: Key<V, Public>,
 }
 
-impl<V: Opens<Public> + Mints<Secret> + Pairs + Asserts + Identifies> Held for Signing<V> {
+impl<V: Opens<Public> + Mints<Secret> + Pairs + Identifies> Held for Signing<V> {
     fn id(&self) -> KeyId {
         self.public.id()
     }
 
     fn open(&self, token: &str, assertion: &[u8]) -> Result<VerifiedPayload, TokenError> {
         UntrustedToken::parse(token)?
-            .asserting(assertion)
+            .asserting_if_known(assertion)?
             .open(&self.public)
     }
 
@@ -396,14 +394,14 @@ impl<V: Opens<Public> + Mints<Secret> + Pairs + Asserts + Identifies> Held for S
 
 struct Verifying<V: Opens<Public>>(Key<V, Public>);
 
-impl<V: Opens<Public> + Asserts + Identifies> Held for Verifying<V> {
+impl<V: Opens<Public> + Identifies> Held for Verifying<V> {
     fn id(&self) -> KeyId {
         self.0.id()
     }
 
     fn open(&self, token: &str, assertion: &[u8]) -> Result<VerifiedPayload, TokenError> {
         UntrustedToken::parse(token)?
-            .asserting(assertion)
+            .asserting_if_known(assertion)?
             .open(&self.0)
     }
 

@@ -103,6 +103,17 @@ impl<V: Version, P: Purpose> UntrustedToken<V, P> {
     }
 }
 
+impl<V: Version, P: Purpose> UntrustedToken<V, P> {
+    /// Names an assertion where the version is known at run time alone.
+    pub(crate) fn asserting_if_known(mut self, assertion: &[u8]) -> Result<Self, TokenError> {
+        if !V::ASSERTS && !assertion.is_empty() {
+            return Err(TokenError::NoAssertions { version: V::TOKEN });
+        }
+        self.assertion = assertion.to_vec();
+        Ok(self)
+    }
+}
+
 impl<V: Asserts, P: Purpose> UntrustedToken<V, P> {
     /// Names the implicit assertion that the minter used: data that the token authenticates and does not carry.
     #[must_use]
@@ -205,6 +216,20 @@ impl<C: Serialize> Claims<C> {
         mint(key, &self.to_json()?, Envelope::default(), random)
     }
 
+    /// Mints a token with a footer, in any version.
+    ///
+    /// # Errors
+    ///
+    /// [`MintError`].
+    pub fn mint_with_footer<V: Mints<K>, K: Kind>(
+        &self,
+        key: &Key<V, K>,
+        footer: &[u8],
+        random: &dyn Random,
+    ) -> Result<String, MintError> {
+        mint_payload_with_footer(key, &self.to_json()?, footer, random)
+    }
+
     /// Mints a token with a footer and an implicit assertion.
     ///
     /// # Errors
@@ -234,12 +259,33 @@ pub fn mint_payload<V: Mints<K> + Asserts, K: Kind>(
     mint(key, payload, envelope, random)
 }
 
+/// Mints a token around `payload` as it is, with a footer, in any version.
+///
+/// # Errors
+///
+/// [`MintError::Randomness`].
+pub fn mint_payload_with_footer<V: Mints<K>, K: Kind>(
+    key: &Key<V, K>,
+    payload: &[u8],
+    footer: &[u8],
+    random: &dyn Random,
+) -> Result<String, MintError> {
+    let envelope = Envelope {
+        footer,
+        assertion: b"",
+    };
+    mint(key, payload, envelope, random)
+}
+
 pub(crate) fn mint<V: Mints<K>, K: Kind>(
     key: &Key<V, K>,
     payload: &[u8],
     envelope: Envelope<'_>,
     random: &dyn Random,
 ) -> Result<String, MintError> {
+    if !V::ASSERTS && !envelope.assertion.is_empty() {
+        return Err(MintError::NoAssertions { version: V::TOKEN });
+    }
     let context = Context {
         footer: envelope.footer,
         assertion: envelope.assertion,

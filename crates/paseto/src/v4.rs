@@ -211,6 +211,10 @@ impl SigningKey {
 }
 
 impl SigningKey {
+    pub(crate) fn sign(&self, message: &[u8]) -> aws_lc_rs::signature::Signature {
+        self.pair.sign(message)
+    }
+
     /// The X25519 pair of the same seed (RFC 8032 section 5.1.5, RFC 7748 section 4.1), for sealing.
     pub(crate) fn x25519(&self) -> Result<(Zeroizing<[u8; 32]>, MontgomeryPoint), InvalidKey> {
         let hash = digest::digest(&digest::SHA512, &*self.seed);
@@ -273,7 +277,7 @@ impl Mints<Secret> for V4 {
         context: Context<'_>,
         _random: &dyn Random,
     ) -> Result<Vec<u8>, RandomnessUnavailable> {
-        Ok([payload, key.pair.sign(&signed(payload, context)).as_ref()].concat())
+        Ok([payload, key.sign(&signed(payload, context)).as_ref()].concat())
     }
 }
 

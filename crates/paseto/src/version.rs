@@ -7,7 +7,7 @@ use zeroize::Zeroizing;
 use crate::error::{InvalidKey, TokenError};
 use crate::random::{Random, RandomnessUnavailable};
 
-/// A version of PASETO: [`V3`](crate::V3) or [`V4`](crate::V4).
+/// A version of PASETO, such as [`V4`](crate::V4).
 ///
 /// This trait is sealed: versions are defined by the specification.
 pub trait Version: sealed::Sealed + Sized + 'static {
@@ -15,6 +15,9 @@ pub trait Version: sealed::Sealed + Sized + 'static {
     const TOKEN: &'static str;
     /// The first part of a serialised key's header, such as `k4`.
     const PASERK: &'static str;
+
+    #[doc(hidden)]
+    const ASSERTS: bool = true;
 }
 
 /// A purpose of PASETO tokens: [`Local`] or [`Public`].
@@ -132,6 +135,7 @@ pub(crate) mod sealed {
     impl Sealed for super::Local {}
     impl Sealed for super::Public {}
     impl Sealed for super::Secret {}
+    impl Sealed for crate::V2 {}
     impl Sealed for crate::V3 {}
     impl Sealed for crate::V4 {}
 }

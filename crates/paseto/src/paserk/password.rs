@@ -14,6 +14,7 @@ use crate::encoding;
 use crate::error::PaserkError;
 use crate::key::Key;
 use crate::random::Random;
+use crate::v2::V2;
 use crate::v3::V3;
 use crate::v4::V4;
 use crate::version::{Holds, Version};
@@ -133,6 +134,11 @@ pub trait Protects: Wraps {
 
     #[doc(hidden)]
     const SALT_LEN: usize;
+}
+
+impl Protects for V2 {
+    type Work = Argon2id;
+    const SALT_LEN: usize = 16;
 }
 
 impl Protects for V3 {

@@ -16,6 +16,7 @@ use crate::encoding;
 use crate::error::{InvalidKey, PaserkError};
 use crate::key::Key;
 use crate::random::{self, Random, RandomnessUnavailable};
+use crate::v2::V2;
 use crate::v3::V3;
 use crate::v4::V4;
 use crate::version::{Holds, Local, Public, Secret, Version};
@@ -91,6 +92,26 @@ pub trait Seals: Wraps + Holds<Public> + Holds<Secret> {
         header: &[u8],
         ephemeral: &[u8],
     ) -> Result<Self::Suite, PaserkError>;
+}
+
+impl Seals for V2 {
+    const EPHEMERAL_LEN: usize = V4::EPHEMERAL_LEN;
+
+    fn encapsulate(
+        to: &<Self as Holds<Public>>::Material,
+        header: &[u8],
+        random: &dyn Random,
+    ) -> Result<(Vec<u8>, XChaCha), PaserkError> {
+        V4::encapsulate(to, header, random)
+    }
+
+    fn decapsulate(
+        secret: &<Self as Holds<Secret>>::Material,
+        header: &[u8],
+        ephemeral: &[u8],
+    ) -> Result<XChaCha, PaserkError> {
+        V4::decapsulate(secret, header, ephemeral)
+    }
 }
 
 impl Seals for V4 {

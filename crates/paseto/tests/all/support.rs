@@ -46,7 +46,11 @@ pub(crate) fn hex(vector: &Value, field: &str) -> Vec<u8> {
     unhex(text(vector, field))
 }
 
+/// The bytes of hexadecimal; PEM as it is.
 pub(crate) fn unhex(text: &str) -> Vec<u8> {
+    if text.starts_with("-----") {
+        return text.as_bytes().to_vec();
+    }
     let nibble = |digit: u8| char::from(digit).to_digit(16).expect("hexadecimal");
     text.as_bytes()
         .chunks(2)
