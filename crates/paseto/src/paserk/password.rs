@@ -152,7 +152,7 @@ impl Protects for V4 {
 }
 
 /// How much work a password costs: [`Argon2id`] or [`Pbkdf2`].
-pub trait WorkFactor: Copy + PartialEq + std::fmt::Debug {
+pub trait WorkFactor: Copy + Default + PartialEq + std::fmt::Debug {
     #[doc(hidden)]
     const LEN: usize;
 

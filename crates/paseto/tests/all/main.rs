@@ -10,7 +10,11 @@ mod official;
 #[cfg(test)]
 mod others;
 #[cfg(test)]
+mod own;
+#[cfg(test)]
 mod paserk;
+#[cfg(test)]
+mod properties;
 #[cfg(test)]
 mod ring;
 #[cfg(test)]
