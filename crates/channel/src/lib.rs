@@ -11,6 +11,7 @@ pub mod record;
 pub mod registry;
 pub mod server;
 pub mod stage;
+mod table;
 pub mod tunnel;
 mod verifier;
 
@@ -21,6 +22,7 @@ pub use profile::Profile;
 pub use record::ChannelRecord;
 pub use server::{Accepted, Acceptor, Refused};
 pub use stage::{Rules, Stage};
+pub use table::profiles_page;
 
 /// Draws AWS-LC's first random number, which costs 32 to 85 ms of processor time once per process: do it at start,
 /// beside other work, so that the first handshake does not wait for it.

@@ -325,3 +325,45 @@ const QUOTES: Residue = Residue {
     what: "TPM quotes",
     why: "signed with RSA or ECDSA inside the TPM",
 };
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A snapshot that changes is a profile that changed under its users: make a new version of it.
+    #[test]
+    fn a_version_of_a_profile_never_changes() {
+        for profile in Profile::ALL {
+            insta::assert_json_snapshot!(profile.name(), profile.definition());
+        }
+    }
+
+    #[test]
+    fn a_profile_reads_back_from_its_name() {
+        for profile in Profile::ALL {
+            assert_eq!(profile.name().parse(), Ok(profile));
+            let json = serde_json::to_string(&profile).unwrap();
+            assert_eq!(serde_json::from_str::<Profile>(&json).unwrap(), profile);
+        }
+    }
+
+    #[test]
+    fn a_profile_without_its_version_is_not_known() {
+        assert_eq!(
+            Profile::named("hybrid").unwrap_err().to_string(),
+            "unknown profile `hybrid`: it is one of cnsa2@1, hybrid-high@1, hybrid@1, fips-hybrid@1"
+        );
+    }
+
+    #[test]
+    fn leaves_and_anchors_are_of_schemes_that_the_profile_allows() {
+        for profile in Profile::ALL {
+            for key in [profile.leaf_key(), profile.anchor_key()] {
+                assert!(
+                    profile.agent_schemes().contains(&key.scheme()),
+                    "{profile} {key}"
+                );
+            }
+        }
+    }
+}

@@ -243,3 +243,79 @@ impl Refusal {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(refusal: Refusal) -> ChannelRecord {
+        ChannelRecord {
+            at: "2026-11-23T00:00:00Z".parse().unwrap(),
+            listener: "main".to_owned(),
+            peer_address: "192.0.2.7:40000".parse().unwrap(),
+            stage: Stage::Hybrid,
+            profile: Profile::HybridV1,
+            kind: Some(Kind::Agentless),
+            offered: Offer {
+                sni: Some("service.example.org".to_owned()),
+                alpn: vec!["h2".to_owned()],
+                groups: vec![Group(0x3a3a), Group::X25519, Group(0xfe32)],
+                schemes: vec![Scheme::ECDSA_P256],
+                suites: vec![Suite::AES_128_GCM_SHA256],
+            },
+            negotiated: None,
+            peer: None,
+            exception: None,
+            outcome: Outcome::Refused(refusal),
+        }
+    }
+
+    #[test]
+    fn a_record_is_written_as_logs_and_audit_know_it() {
+        insta::assert_json_snapshot!("refused", refused(Refusal::ClassicalKeyExchange));
+    }
+
+    #[test]
+    fn a_record_reads_back_from_its_json() {
+        for refusal in [
+            Refusal::ClassicalKeyExchange,
+            Refusal::CertificateInvalid(CertificateFlaw::Expired),
+            Refusal::ClientAlert("unknown_ca".to_owned()),
+        ] {
+            let record = refused(refusal);
+            let json = serde_json::to_string(&record).unwrap();
+            assert_eq!(
+                serde_json::from_str::<ChannelRecord>(&json).unwrap(),
+                record
+            );
+        }
+    }
+
+    #[test]
+    fn a_refusal_has_one_name_in_json_and_in_metrics() {
+        for refusal in [
+            Refusal::ClassicalKeyExchange,
+            Refusal::NoCommonGroup,
+            Refusal::NoCommonSignatureScheme,
+            Refusal::NoCommonSuite,
+            Refusal::TlsVersion,
+            Refusal::NotTls,
+            Refusal::PlainHttp,
+            Refusal::IncompleteClientHello,
+            Refusal::HandshakeTimeout,
+            Refusal::Crowded,
+            Refusal::AgentlessNotAdmitted,
+            Refusal::NoCertificate,
+            Refusal::CertificateInvalid(CertificateFlaw::WrongKind),
+            Refusal::CertificateRequired,
+            Refusal::ClientAlert(String::new()),
+            Refusal::ConnectionLost,
+            Refusal::Protocol(String::new()),
+        ] {
+            assert_eq!(
+                serde_json::to_value(&refusal).unwrap()["reason"],
+                refusal.name()
+            );
+        }
+    }
+}

@@ -174,3 +174,38 @@ impl Admission {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn strict_with_a_profile_without_ml_dsa_is_refused() {
+        assert_eq!(
+            Rules::new(Stage::Strict, Profile::FipsHybridV1)
+                .unwrap_err()
+                .to_string(),
+            "stage `strict` and profile `fips-hybrid@1` cannot both hold: the stage wants agents with ML-DSA \
+             certificates, the profile allows ECDSA only"
+        );
+    }
+
+    #[test]
+    fn every_other_stage_and_profile_hold_together() {
+        for stage in Stage::ALL {
+            for profile in Profile::ALL {
+                let contradiction = stage == Stage::Strict && profile == Profile::FipsHybridV1;
+                assert_eq!(Rules::new(stage, profile).is_err(), contradiction);
+            }
+        }
+    }
+
+    #[test]
+    fn a_stage_reads_back_from_its_name() {
+        for stage in Stage::ALL {
+            assert_eq!(stage.name().parse(), Ok(stage));
+            assert_eq!(serde_json::to_value(stage).unwrap(), stage.name());
+        }
+        assert!("Strict".parse::<Stage>().is_err());
+    }
+}

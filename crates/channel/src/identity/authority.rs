@@ -320,3 +320,173 @@ fn library(_: rcgen::Error) -> AuthorityError {
 const BACKDATED: Duration = Duration::from_secs(5 * 60);
 const LEAF_LIFE: Duration = Duration::from_secs(60 * 60);
 const ANCHOR_LIFE: Duration = Duration::from_secs(3652 * 24 * 60 * 60);
+
+#[cfg(test)]
+mod tests {
+    use x509_cert::der::asn1::ObjectIdentifier;
+    use x509_cert::ext::pkix::{BasicConstraints, ExtendedKeyUsage, KeyUsage, SubjectAltName};
+
+    use super::*;
+    use crate::identity::CertificateRequest;
+
+    fn authority(algorithm: KeyAlgorithm) -> Authority {
+        let trust_domain = TrustDomain::parse("example.org").unwrap();
+        Authority::generate(trust_domain, algorithm, Validity::anchor(Timestamp::now())).unwrap()
+    }
+
+    fn proven(algorithm: KeyAlgorithm) -> ProvenKey {
+        let key = PrivateKey::generate(algorithm).unwrap();
+        let request = CertificateRequest::write(&key).unwrap();
+        CertificateRequest::from_der(&request)
+            .unwrap()
+            .prove()
+            .unwrap()
+    }
+
+    fn issue(
+        authority: &Authority,
+        leaf: KeyAlgorithm,
+        id: &str,
+    ) -> Result<CertificateDer<'static>, AuthorityError> {
+        let id = SpiffeId::parse(id).unwrap();
+        authority.issue(&proven(leaf), &id, Validity::leaf(Timestamp::now()))
+    }
+
+    const AGENT: &str = "spiffe://example.org/agent/laptop";
+    const GATEWAY: &str = "spiffe://example.org/gateway/main";
+
+    #[test]
+    fn a_leaf_is_as_the_x509_svid_standard_has_it() {
+        let leaf = issue(
+            &authority(KeyAlgorithm::MlDsa87),
+            KeyAlgorithm::MlDsa65,
+            AGENT,
+        )
+        .unwrap();
+        let leaf = Certificate::from_der(&leaf).unwrap();
+        let leaf = leaf.tbs_certificate();
+        assert!(leaf.subject().is_empty());
+        let (critical, names) = leaf.get_extension::<SubjectAltName>().unwrap().unwrap();
+        assert!(critical);
+        assert_eq!(names.0.len(), 1);
+        let (_, constraints) = leaf.get_extension::<BasicConstraints>().unwrap().unwrap();
+        assert!(!constraints.ca);
+        let (critical, usage) = leaf.get_extension::<KeyUsage>().unwrap().unwrap();
+        assert!(
+            critical && usage.digital_signature() && !usage.key_cert_sign() && !usage.crl_sign()
+        );
+        let (_, usage) = leaf.get_extension::<ExtendedKeyUsage>().unwrap().unwrap();
+        let [server, client] = [1, 2].map(|end| {
+            ObjectIdentifier::new_unwrap("1.3.6.1.5.5.7.3")
+                .push_arc(end)
+                .unwrap()
+        });
+        assert!(usage.0.contains(&server) && usage.0.contains(&client) && usage.0.len() == 2);
+    }
+
+    #[test]
+    fn a_gateway_is_also_named_as_agents_ask_for_it() {
+        let leaf = issue(
+            &authority(KeyAlgorithm::MlDsa87),
+            KeyAlgorithm::MlDsa65,
+            GATEWAY,
+        )
+        .unwrap();
+        let leaf = webpki::EndEntityCert::try_from(&leaf).unwrap();
+        assert_eq!(leaf.valid_uri_names().collect::<Vec<_>>(), [GATEWAY]);
+        assert_eq!(
+            leaf.valid_dns_names().collect::<Vec<_>>(),
+            ["gateway.example.org"]
+        );
+    }
+
+    #[test]
+    fn an_independent_library_reads_the_svid_and_its_bundle() {
+        for (anchor, leaf) in [
+            (KeyAlgorithm::MlDsa87, KeyAlgorithm::MlDsa65),
+            (KeyAlgorithm::MlDsa87, KeyAlgorithm::MlDsa87),
+            (KeyAlgorithm::EcdsaP384, KeyAlgorithm::EcdsaP256),
+        ] {
+            let authority = authority(anchor);
+            let key = PrivateKey::generate(leaf).unwrap();
+            let request = CertificateRequest::write(&key).unwrap();
+            let proven = CertificateRequest::from_der(&request)
+                .unwrap()
+                .prove()
+                .unwrap();
+            let id = SpiffeId::parse(AGENT).unwrap();
+            let leaf = authority
+                .issue(&proven, &id, Validity::leaf(Timestamp::now()))
+                .unwrap();
+            let svid =
+                spiffe::X509Svid::parse_from_der(&leaf, &key.to_pkcs8_der().unwrap()).unwrap();
+            assert_eq!(svid.spiffe_id().to_string(), AGENT);
+            let domain = spiffe::TrustDomain::new("example.org").unwrap();
+            let bundle =
+                spiffe::X509Bundle::parse_from_der(domain, authority.anchor().der()).unwrap();
+            assert_eq!(bundle.authorities().len(), 1);
+        }
+    }
+
+    #[test]
+    fn an_authority_issues_for_its_own_agents_and_gateways_only() {
+        let authority = authority(KeyAlgorithm::MlDsa87);
+        for id in [
+            "spiffe://example.com/agent/laptop",
+            "spiffe://example.org",
+            "spiffe://example.org/agent",
+            "spiffe://example.org/agent/a/b",
+            "spiffe://example.org/operator/root",
+        ] {
+            let error = issue(&authority, KeyAlgorithm::MlDsa65, id).unwrap_err();
+            assert_eq!(
+                error.to_string(),
+                format!("the authority of `example.org` does not issue for `{id}`")
+            );
+        }
+    }
+
+    #[test]
+    fn an_anchor_issues_for_its_own_kind_of_keys_only() {
+        for (anchor, leaf) in [
+            (KeyAlgorithm::MlDsa87, KeyAlgorithm::EcdsaP256),
+            (KeyAlgorithm::EcdsaP384, KeyAlgorithm::MlDsa65),
+        ] {
+            let error = issue(&authority(anchor), leaf, AGENT).unwrap_err();
+            assert_eq!(error, AuthorityError::MixedAlgorithms { anchor, leaf });
+        }
+    }
+
+    #[test]
+    fn an_authority_that_was_kept_issues_again() {
+        let before = authority(KeyAlgorithm::MlDsa87);
+        let anchor = Anchor::from_der(before.anchor().der()).unwrap();
+        let key = PrivateKey::from_pkcs8_der(&before.key().to_pkcs8_der().unwrap()).unwrap();
+        let after = Authority::restore(before.trust_domain().clone(), anchor, key).unwrap();
+        issue(&after, KeyAlgorithm::MlDsa65, AGENT).unwrap();
+    }
+
+    #[test]
+    fn an_authority_is_not_restored_with_the_key_of_another() {
+        let (one, other) = (
+            authority(KeyAlgorithm::EcdsaP384),
+            authority(KeyAlgorithm::EcdsaP384),
+        );
+        let error = Authority::restore(one.trust_domain, one.anchor, other.key).unwrap_err();
+        assert_eq!(error, AuthorityError::WrongKey);
+    }
+
+    #[test]
+    fn two_leaves_never_share_a_serial_number() {
+        let authority = authority(KeyAlgorithm::EcdsaP384);
+        let serial = || {
+            let leaf = issue(&authority, KeyAlgorithm::EcdsaP256, AGENT).unwrap();
+            let leaf = Certificate::from_der(&leaf).unwrap();
+            leaf.tbs_certificate().serial_number().as_bytes().to_vec()
+        };
+        let (one, other) = (serial(), serial());
+        assert_ne!(one, other);
+        // RFC 5280 section 4.1.2.2: positive, at most 20 octets.
+        assert!(one[0] & 0x80 == 0 && one.len() <= 20);
+    }
+}

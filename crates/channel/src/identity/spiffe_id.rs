@@ -315,5 +315,11 @@ mod tests {
                 prop_assert_eq!(id.to_string(), text);
             }
         }
+
+        /// But for a trust domain in upper case, which it puts into lower case and we refuse.
+        #[test]
+        fn an_independent_library_reads_the_same(text in "spiffe://[a-z0-9._%:-]{0,12}(/[a-zA-Z0-9./_%:-]{0,12})?") {
+            prop_assert_eq!(SpiffeId::parse(&text).is_ok(), spiffe::SpiffeId::new(&text).is_ok(), "{}", text);
+        }
     }
 }

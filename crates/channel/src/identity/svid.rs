@@ -136,3 +136,76 @@ impl fmt::Debug for Svid {
         write!(f, "Svid({:?})", self.leaf)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::identity::{Authority, CertificateRequest, KeyAlgorithm, TrustDomain, Validity};
+
+    fn leaf(key: &PrivateKey, validity: Validity) -> CertificateDer<'static> {
+        let domain = TrustDomain::parse("example.org").unwrap();
+        let validity_of_anchor = Validity::anchor(Timestamp::now());
+        let authority =
+            Authority::generate(domain.clone(), KeyAlgorithm::MlDsa87, validity_of_anchor).unwrap();
+        let request = CertificateRequest::write(key).unwrap();
+        let proven = CertificateRequest::from_der(&request)
+            .unwrap()
+            .prove()
+            .unwrap();
+        authority
+            .issue(&proven, &domain.agent("laptop").unwrap(), validity)
+            .unwrap()
+    }
+
+    fn key() -> Arc<PrivateKey> {
+        Arc::new(PrivateKey::generate(KeyAlgorithm::MlDsa65).unwrap())
+    }
+
+    #[test]
+    fn half_life_is_half_way_between_beginning_and_end() {
+        let (begin, end) = (
+            "2026-01-01T00:00:00Z".parse().unwrap(),
+            "2026-01-01T01:05:00Z".parse().unwrap(),
+        );
+        let key = key();
+        let svid = Svid::new(vec![leaf(&key, Validity::new(begin, end))], key).unwrap();
+        assert_eq!(svid.half_life().to_string(), "2026-01-01T00:32:30Z");
+        assert!(svid.is_valid_at(begin) && svid.is_valid_at(end));
+        assert!(
+            !svid.is_valid_at(begin - Duration::from_secs(1))
+                && !svid.is_valid_at(end + Duration::from_secs(1))
+        );
+    }
+
+    #[test]
+    fn a_chain_survives_pem() {
+        let key = key();
+        let svid = Svid::new(
+            vec![leaf(&key, Validity::leaf(Timestamp::now()))],
+            key.clone(),
+        )
+        .unwrap();
+        let again = Svid::from_pem(&svid.chain_to_pem().unwrap(), key).unwrap();
+        assert_eq!(again.chain(), svid.chain());
+    }
+
+    #[test]
+    fn a_certificate_of_another_key_is_refused() {
+        let error =
+            Svid::new(vec![leaf(&key(), Validity::leaf(Timestamp::now()))], key()).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "the certificate of `spiffe://example.org/agent/laptop` was issued for another key"
+        );
+    }
+
+    #[test]
+    fn an_empty_or_foreign_chain_is_refused() {
+        assert_eq!(Svid::from_pem("", key()).unwrap_err(), SvidError::Empty);
+        let malformed = CertificateDer::from(vec![0x30, 0]);
+        assert_eq!(
+            Svid::new(vec![malformed], key()).unwrap_err(),
+            SvidError::Leaf(CertificateFlaw::Malformed)
+        );
+    }
+}

@@ -368,3 +368,179 @@ const DOMAIN: &[u8] = b"countersign trust bundle v1\0";
 
 /// An ML-DSA-87 anchor has 7.5 kB, 13 kB after two layers of Base64: room for nine of them.
 const MAX_BUNDLE: usize = 128 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::identity::{Authority, Validity};
+
+    struct Domain {
+        name: TrustDomain,
+        key: TrustDomainKey,
+        anchor: Anchor,
+    }
+
+    impl Domain {
+        fn new() -> Self {
+            let name = TrustDomain::parse("example.org").unwrap();
+            let validity = Validity::anchor(Timestamp::now());
+            let authority =
+                Authority::generate(name.clone(), KeyAlgorithm::MlDsa87, validity).unwrap();
+            let (key, anchor) = (
+                TrustDomainKey::generate().unwrap(),
+                authority.anchor().clone(),
+            );
+            Self { name, key, anchor }
+        }
+
+        fn draft(&self, version: u64) -> BundleDraft {
+            BundleDraft {
+                trust_domain: self.name.clone(),
+                version,
+                issued_at: Timestamp::UNIX_EPOCH,
+                anchors: vec![self.anchor.clone()],
+            }
+        }
+
+        fn bundle(&self, version: u64) -> TrustBundle {
+            self.verify(self.key.sign(&self.draft(version)).unwrap())
+                .unwrap()
+        }
+
+        fn verify(&self, signed: SignedTrustBundle) -> Result<TrustBundle, BundleError> {
+            signed.verify(&self.key.pin(), &self.name)
+        }
+    }
+
+    #[test]
+    fn a_bundle_survives_its_json() {
+        let domain = Domain::new();
+        let bundle = domain.bundle(3);
+        let again = SignedTrustBundle::from_json(bundle.signed().to_json().as_bytes()).unwrap();
+        let again = domain.verify(again).unwrap();
+        assert_eq!(
+            (again.version(), again.anchors()),
+            (3, &[domain.anchor][..])
+        );
+    }
+
+    #[test]
+    fn an_older_bundle_does_not_succeed_a_newer_one() {
+        let domain = Domain::new();
+        let held = domain.bundle(7);
+        let error = held.succeeded_by(domain.bundle(6)).unwrap_err();
+        assert_eq!(
+            error,
+            BundleError::Rollback {
+                held: 7,
+                offered: 6
+            }
+        );
+        assert_eq!(held.succeeded_by(domain.bundle(7)).unwrap().version(), 7);
+        assert_eq!(held.succeeded_by(domain.bundle(9)).unwrap().version(), 9);
+    }
+
+    #[test]
+    fn two_bundles_of_one_version_are_a_fork() {
+        let domain = Domain::new();
+        let held = domain.bundle(7);
+        let other = BundleDraft {
+            anchors: vec![domain.anchor.clone(); 2],
+            ..domain.draft(7)
+        };
+        let other = domain.verify(domain.key.sign(&other).unwrap()).unwrap();
+        assert_eq!(
+            held.succeeded_by(other).unwrap_err(),
+            BundleError::Fork { version: 7 }
+        );
+    }
+
+    #[test]
+    fn a_bundle_whose_payload_was_changed_does_not_verify() {
+        let domain = Domain::new();
+        let mut signed = domain.bundle(1).signed().clone();
+        let payload = String::from_utf8(Base64::decode_vec(&signed.payload).unwrap()).unwrap();
+        let payload = payload.replace(r#""version":1"#, r#""version":2"#);
+        signed.payload = Base64::encode_string(payload.as_bytes());
+        assert_eq!(domain.verify(signed).unwrap_err(), BundleError::Signature);
+    }
+
+    #[test]
+    fn a_bundle_signed_by_another_key_is_refused_even_when_it_shows_the_pinned_one() {
+        let (domain, thief) = (Domain::new(), Domain::new());
+        let mut signed = thief.key.sign(&domain.draft(2)).unwrap();
+        let (pinned, found) = (domain.key.pin(), thief.key.pin());
+        assert_eq!(
+            domain.verify(signed.clone()).unwrap_err(),
+            BundleError::WrongKey { pinned, found }
+        );
+        signed.key = domain.bundle(1).signed().key.clone();
+        assert_eq!(domain.verify(signed).unwrap_err(), BundleError::Signature);
+    }
+
+    #[test]
+    fn a_bare_signature_of_the_payload_is_no_signature_of_a_bundle() {
+        let domain = Domain::new();
+        let mut signed = domain.bundle(1).signed().clone();
+        let payload = Base64::decode_vec(&signed.payload).unwrap();
+        signed.signature = Base64::encode_string(&domain.key.key().sign(&payload).unwrap());
+        assert_eq!(domain.verify(signed).unwrap_err(), BundleError::Signature);
+    }
+
+    #[test]
+    fn a_bundle_of_another_trust_domain_is_refused() {
+        let domain = Domain::new();
+        let expected = TrustDomain::parse("example.com").unwrap();
+        let error = domain
+            .bundle(1)
+            .signed()
+            .clone()
+            .verify(&domain.key.pin(), &expected)
+            .unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "the trust bundle is of `example.org`, not of `example.com`"
+        );
+    }
+
+    #[test]
+    fn an_empty_bundle_is_neither_signed_nor_read() {
+        let domain = Domain::new();
+        let empty = BundleDraft {
+            anchors: Vec::new(),
+            ..domain.draft(1)
+        };
+        assert_eq!(domain.key.sign(&empty).unwrap_err(), BundleError::Empty);
+        let payload = serde_json::to_vec(&Payload::from(&empty)).unwrap();
+        let mut signed = domain.bundle(1).signed().clone();
+        signed.signature =
+            Base64::encode_string(&domain.key.key().sign(&signed_bytes(&payload)).unwrap());
+        signed.payload = Base64::encode_string(&payload);
+        assert_eq!(domain.verify(signed).unwrap_err(), BundleError::Empty);
+    }
+
+    #[test]
+    fn what_is_too_long_or_has_unknown_members_is_not_read() {
+        let long = vec![b' '; MAX_BUNDLE + 1];
+        let length = MAX_BUNDLE + 1;
+        assert_eq!(
+            SignedTrustBundle::from_json(&long).unwrap_err(),
+            BundleError::TooLong { length }
+        );
+        let extra = br#"{"payload":"","key":"","signature":"","more":1}"#;
+        assert_eq!(
+            SignedTrustBundle::from_json(extra).unwrap_err(),
+            BundleError::Malformed
+        );
+    }
+
+    #[test]
+    fn a_key_that_is_not_ml_dsa_87_is_no_trust_domain_key() {
+        let key = PrivateKey::generate(KeyAlgorithm::MlDsa65).unwrap();
+        let found = KeyAlgorithm::MlDsa65;
+        assert_eq!(
+            TrustDomainKey::new(key).unwrap_err(),
+            BundleError::Algorithm { found }
+        );
+    }
+}

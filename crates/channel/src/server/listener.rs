@@ -51,9 +51,10 @@ pub struct ClassicalCertificate {
 /// How much strangers may cost, and for how long.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Connections that have sent no whole ClientHello yet; beyond it the oldest is dropped. Each costs some 10 kB.
+    /// Connections that have sent no whole ClientHello yet; beyond it the oldest is dropped. Each costs some 20 kB.
     pub waiting: usize,
-    /// Connections whose handshake has begun and is not done; beyond it the oldest is dropped. Each costs some 60 kB.
+    /// Connections whose handshake has begun and is not done; beyond it the oldest is dropped. Each costs some 20 kB, and
+    /// its flight in the socket.
     pub unfinished: usize,
     /// Handshakes that are computed at the same time.
     pub computing: usize,

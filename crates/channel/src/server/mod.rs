@@ -125,7 +125,8 @@ impl Acceptor {
         let live = self.live.load_full();
         let deadline = Instant::now() + self.limits.handshake;
         let mut record = started(&live, peer_address);
-        let start = match self.client_hello(io).await {
+        // Each half is boxed, so that a channel that stands does not carry the room for its handshake about.
+        let start = match Box::pin(self.client_hello(io)).await {
             Ok(start) => start,
             Err(refusal) => return Err(refused(record, refusal)),
         };

@@ -223,3 +223,31 @@ proptest! {
         });
     }
 }
+
+/// Over real sockets a connection that is closed over unread bytes is reset, and the reset overtakes what was answered.
+#[tokio::test]
+async fn an_answer_arrives_though_the_client_was_still_talking() {
+    let (world, acceptor) = hybrid();
+    let classical = [client_hello(&world, &[kx_group::X25519]), vec![0; 12_000]].concat();
+    let http = [&b"POST / HTTP/1.1\r\n\r\n"[..], &[b'x'; 12_000]].concat();
+    for (sent, answered) in [
+        (classical, alert(HANDSHAKE_FAILURE)),
+        (http, b"HTTP/1.1 400 ".to_vec()),
+    ] {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let mut near = tokio::net::TcpStream::connect(listener.local_addr().unwrap())
+            .await
+            .unwrap();
+        let (far, peer) = listener.accept().await.unwrap();
+        near.write_all(&sent).await.unwrap();
+        let client = async {
+            let mut answer = Vec::new();
+            near.read_to_end(&mut answer).await.unwrap();
+            near.shutdown().await.unwrap();
+            answer
+        };
+        let (accepted, answer) = tokio::join!(acceptor.accept(far, peer), client);
+        assert!(accepted.is_err());
+        assert!(answer.starts_with(&answered), "{}", answer.escape_ascii());
+    }
+}
