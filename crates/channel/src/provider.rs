@@ -19,6 +19,23 @@ pub fn crypto_provider(profile: Profile) -> Arc<CryptoProvider> {
     with_groups(profile, profile.groups())
 }
 
+/// The provider for TLS to what lies behind a gateway: every post-quantum group first, then the classical ones, since a
+/// service may not know better.
+pub fn upstream_provider() -> Arc<CryptoProvider> {
+    let classical = [Group::X25519, Group::SECP256R1, Group::SECP384R1];
+    let post_quantum = [
+        Group::X25519_MLKEM768,
+        Group::SECP256R1_MLKEM768,
+        Group::SECP384R1_MLKEM1024,
+        Group::MLKEM1024,
+    ];
+    let groups = post_quantum.into_iter().chain(classical);
+    Arc::new(CryptoProvider {
+        kx_groups: groups.filter_map(kx_group).collect(),
+        ..default_provider()
+    })
+}
+
 /// The provider of a channel under an exception: the profile's suites with classical groups alone, so that nobody who
 /// could do better ends up with them.
 pub(crate) fn canary_provider(profile: Profile) -> Arc<CryptoProvider> {

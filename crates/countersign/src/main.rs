@@ -9,11 +9,14 @@ mod cli;
 mod commands;
 mod config;
 mod custody;
+mod dev;
 mod enrolment;
+mod gateway;
 mod join_string;
 mod log;
 mod metrics;
 mod operator;
+mod random;
 mod report;
 mod root_key;
 mod rotation;
@@ -23,6 +26,7 @@ mod store;
 use std::process::ExitCode;
 
 use clap::Parser;
+use tokio::runtime::Builder;
 
 use crate::cli::{BackupCommand, Cli, Command};
 use crate::report::{Failure, Verdict};
@@ -38,10 +42,12 @@ fn main() -> ExitCode {
 }
 
 fn run(cli: Cli) -> Result<Verdict, Failure> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build();
-    let runtime = runtime.expect("the process can have a timer and a socket");
+    let mut runtime = match cli.command {
+        Command::Dev(_) | Command::Gateway(_) | Command::Agent(_) => Builder::new_multi_thread(),
+        _ => Builder::new_current_thread(),
+    };
+    let runtime = runtime.enable_all().build();
+    let runtime = runtime.expect("the process can have threads, a timer and a socket");
     let format = cli.format;
     runtime.block_on(async {
         match cli.command {
@@ -59,9 +65,17 @@ fn run(cli: Cli) -> Result<Verdict, Failure> {
                 } => {
                     commands::backup_create(&gateway, &file, &passphrase_file, format).await?;
                 }
-                BackupCommand::Restore { .. } => {}
+                BackupCommand::Restore {
+                    file,
+                    config,
+                    passphrase_file,
+                } => {
+                    commands::backup_restore(&file, &config, &passphrase_file, format).await?;
+                }
             },
-            _ => {}
+            Command::Gateway(options) => commands::gateway(&options).await?,
+            Command::Agent(options) => commands::agent(&options).await?,
+            Command::Dev(options) => dev::run(options).await?,
         }
         Ok(Verdict::Yes)
     })

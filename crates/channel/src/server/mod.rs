@@ -41,6 +41,10 @@ pub struct Acceptor {
     limits: Limits,
 }
 
+/// Settings that hold together, to be put in force by [`Acceptor::change`]: a reload of several listeners prepares all of
+/// them before it changes one.
+pub struct Prepared(Live);
+
 /// A channel that stands.
 pub struct Accepted<IO> {
     /// The encrypted stream.
@@ -57,6 +61,23 @@ pub struct Accepted<IO> {
 pub struct Refused {
     /// What came of the handshake, with the reason.
     pub record: Box<ChannelRecord>,
+}
+
+impl Prepared {
+    /// Checks settings and makes them ready.
+    ///
+    /// # Errors
+    ///
+    /// The settings do not hold together; the error says which.
+    pub fn new(listener: Listener, credentials: Credentials) -> Result<Self, ListenerError> {
+        Live::new(listener, credentials).map(Self)
+    }
+}
+
+impl fmt::Debug for Prepared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Prepared({:?})", self.0.listener)
+    }
 }
 
 impl Acceptor {
@@ -80,16 +101,10 @@ impl Acceptor {
         })
     }
 
-    /// Changes the listener's settings for the handshakes to come. Nothing is changed when they do not hold together.
-    ///
-    /// # Errors
-    ///
-    /// As [`Acceptor::new`].
-    pub fn reload(&self, listener: Listener) -> Result<(), ListenerError> {
+    /// Puts other settings in force, for the handshakes to come.
+    pub fn change(&self, settings: Prepared) {
         let _one_at_a_time = self.change.lock().unwrap_or_else(PoisonError::into_inner);
-        let credentials = self.live.load().credentials.clone();
-        self.live.store(Arc::new(Live::new(listener, credentials)?));
-        Ok(())
+        self.live.store(Arc::new(settings.0));
     }
 
     /// Changes the gateway's certificate and the trust bundle for the handshakes to come.

@@ -1,22 +1,28 @@
 //! The commands of an operator: each asks a running gateway over its Unix socket and shows the answer.
 
 mod client;
+mod serve;
 mod show;
 mod table;
 
 use std::path::{Path, PathBuf};
 
 use http::Method;
+use jiff::Timestamp;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use self::client::Client;
 pub(crate) use self::client::CommandError;
+pub(crate) use self::serve::{agent, gateway};
 use self::show::Show;
+use crate::audit::Operator;
+use crate::backup::{self, Passphrase, RestoreTarget};
 use crate::cli::{
     AgentsCommand, Format, GatewaySocket, Grant, GrantsCommand, JoinStringCommand, Operate,
     ServicesCommand, SessionsCommand, SessionsOptions, StageCommand,
 };
+use crate::config::GatewayConfig;
 use crate::operator::{
     AgentRevoked, Agents, BackupDone, BackupRequest, GrantChanged, GrantRequest, Grants,
     JoinStringCreated, JoinStringRequest, Refused, RevokeRequest, Services, SessionClosed,
@@ -131,6 +137,38 @@ pub(crate) async fn backup_create(
     Asked::of(gateway, format)?
         .post::<BackupDone>("/backup", &request)
         .await
+}
+
+/// `countersign backup restore`.
+///
+/// # Errors
+///
+/// The backup does not open, or there is a state already.
+pub(crate) async fn backup_restore(
+    file: &Path,
+    config: &Path,
+    passphrase_file: &Path,
+    format: Format,
+) -> Result<(), Failure> {
+    let config = GatewayConfig::read(config)?;
+    let target = RestoreTarget {
+        trust_domain: config.trust_domain,
+        store_file: config.store_file,
+        root_key_file: config.root_key_file,
+        audit_file: config.audit.file,
+    };
+    let passphrase = Passphrase::read(passphrase_file)?;
+    let operator = Operator {
+        uid: rustix::process::getuid().as_raw(),
+    };
+    let done = backup::restore(file, passphrase, &target, operator, Timestamp::now()).await?;
+    match format {
+        Format::Text => show::text(&done),
+        Format::Json => {
+            show::json(&serde_json::to_value(&done).expect("paths and numbers are JSON"));
+        }
+    }
+    Ok(())
 }
 
 /// A gateway, and how its answers are shown.

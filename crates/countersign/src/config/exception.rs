@@ -2,12 +2,13 @@
 
 use countersign_channel::Stage;
 use countersign_channel::identity::{SpiffeId, TrustDomain};
+use countersign_channel::server::Network;
 use jiff::Timestamp;
 
 use super::error::ConfigError;
 use super::kind::{DOMAIN, LABEL, MOMENT, NETWORK, TEXT};
 use super::reader::{Table, key};
-use super::{ListenerConfig, Network, ServiceConfig};
+use super::{ListenerConfig, ServiceConfig};
 
 /// Someone who may still use classical key exchange, until a date.
 #[derive(Clone, Debug, PartialEq)]
@@ -35,6 +36,13 @@ pub(crate) struct GrantConfig {
     pub(crate) principal: String,
     /// The service's name.
     pub(crate) service: String,
+}
+
+impl ExceptionConfig {
+    /// Whether it holds for clients of this listener.
+    pub(crate) fn holds_for(&self, listener: &str) -> bool {
+        self.listener.as_deref().is_none_or(|name| name == listener)
+    }
 }
 
 /// Reads every `[[exception]]`.

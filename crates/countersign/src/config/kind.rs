@@ -6,11 +6,12 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use countersign_channel::identity::TrustDomain;
+use countersign_channel::server::Network;
 use countersign_channel::{Profile, Stage};
 use jiff::{SignedDuration, Timestamp};
 use toml::de::DeValue;
 
-use super::network::{HostPort, Network, ServiceName, is_domain, is_label};
+use super::network::{HostPort, ServiceName, is_domain, is_label};
 use super::operation::LogFormat;
 
 /// A kind of value.

@@ -22,7 +22,7 @@ pub(crate) use error::{ConfigError, Place, Problem};
 pub(crate) use exception::{ExceptionConfig, GrantConfig, principal_named};
 pub(crate) use gateway::{GatewayConfig, LimitsConfig, PolicyConfig};
 pub(crate) use listener::{ClassicalCertificateConfig, ListenerConfig};
-pub(crate) use network::{HostPort, Network, ServiceName};
+pub(crate) use network::{HostPort, ServiceName};
 pub(crate) use operation::{
     AuditConfig, DEFAULT_SOCKET, LogConfig, LogFormat, OperateConfig, TelemetryConfig,
 };

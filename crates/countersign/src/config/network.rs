@@ -104,67 +104,6 @@ impl fmt::Display for ServiceName {
     }
 }
 
-/// A network in CIDR notation, RFC 4632: an address and the number of its leading bits that count.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct Network {
-    address: IpAddr,
-    prefix: u8,
-}
-
-impl Network {
-    /// Whether the address lies in the network. An IPv4 address mapped into IPv6 counts as the IPv4 address.
-    pub(crate) fn contains(&self, address: IpAddr) -> bool {
-        match (self.address, address.to_canonical()) {
-            (IpAddr::V4(network), IpAddr::V4(address)) => {
-                let differing = network.to_bits() ^ address.to_bits();
-                differing.leading_zeros() >= u32::from(self.prefix)
-            }
-            (IpAddr::V6(network), IpAddr::V6(address)) => {
-                let differing = network.to_bits() ^ address.to_bits();
-                differing.leading_zeros() >= u32::from(self.prefix)
-            }
-            _ => false,
-        }
-    }
-}
-
-impl FromStr for Network {
-    type Err = String;
-
-    /// A bare address is the network of that address alone. Bits beyond the prefix must be zero: `10.0.0.1/8` is more likely
-    /// a slip than a wish.
-    fn from_str(text: &str) -> Result<Self, String> {
-        let allowed = || "a network, such as `10.1.0.0/16` or `2001:db8::/32`".to_owned();
-        let (address, prefix) = text
-            .split_once('/')
-            .map_or((text, None), |(a, p)| (a, Some(p)));
-        let address: IpAddr = address.parse().map_err(|_| allowed())?;
-        let longest = if address.is_ipv4() { 32 } else { 128 };
-        let prefix = prefix
-            .map_or(Ok(longest), str::parse)
-            .map_err(|_| allowed())?;
-        if prefix > longest {
-            return Err(allowed());
-        }
-        let host_bits = match address {
-            IpAddr::V4(address) => address.to_bits().trailing_zeros(),
-            IpAddr::V6(address) => address.to_bits().trailing_zeros(),
-        };
-        if host_bits < u32::from(longest - prefix) {
-            return Err(format!(
-                "a network: `{address}` has bits set beyond /{prefix}"
-            ));
-        }
-        Ok(Self { address, prefix })
-    }
-}
-
-impl fmt::Display for Network {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}", self.address, self.prefix)
-    }
-}
-
 /// Whether the text is a DNS label in lower case, RFC 1123 section 2.1: letters, digits and hyphens within, at most 63.
 pub(crate) fn is_label(text: &str) -> bool {
     let inner = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
@@ -189,53 +128,8 @@ fn is_host_name(text: &str) -> bool {
 mod tests {
     use super::*;
 
-    fn contains(network: &str, address: &str) -> bool {
-        network
-            .parse::<Network>()
-            .unwrap()
-            .contains(address.parse().unwrap())
-    }
-
     fn refused<T: FromStr<Err = String> + fmt::Debug>(text: &str) -> String {
         text.parse::<T>().unwrap_err()
-    }
-
-    #[test]
-    fn a_network_holds_its_addresses_and_no_others() {
-        assert!(contains("10.1.0.0/16", "10.1.255.255"));
-        assert!(!contains("10.1.0.0/16", "10.2.0.0"));
-        assert!(contains("0.0.0.0/0", "255.255.255.255"));
-        assert!(contains("192.0.2.7", "192.0.2.7"));
-        assert!(!contains("192.0.2.7", "192.0.2.6"));
-        assert!(contains("2001:db8::/32", "2001:db8:ffff::1"));
-        assert!(!contains("2001:db8::/32", "2001:db9::1"));
-    }
-
-    #[test]
-    fn an_ipv4_network_holds_mapped_addresses_and_no_ipv6_ones() {
-        assert!(contains("10.1.0.0/16", "::ffff:10.1.2.3"));
-        assert!(!contains("0.0.0.0/0", "2001:db8::1"));
-    }
-
-    #[test]
-    fn what_is_no_network_is_refused() {
-        for text in [
-            "",
-            "10.0.0.0/33",
-            "10.0.0.0/-1",
-            "10.0.0/8",
-            "::/129",
-            "example.org/8",
-        ] {
-            assert!(
-                refused::<Network>(text).starts_with("a network, such as"),
-                "{text}"
-            );
-        }
-        assert_eq!(
-            refused::<Network>("10.0.0.1/8"),
-            "a network: `10.0.0.1` has bits set beyond /8"
-        );
     }
 
     #[test]

@@ -1,0 +1,51 @@
+//! The commands that stay: a gateway or an agent, until it is told to stop.
+
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+use crate::cli::{AgentOptions, GatewayOptions};
+use crate::config::AgentConfig;
+use crate::report::{Failure, Report};
+use crate::{agent, gateway, log};
+
+/// Signals cannot be waited for.
+#[derive(Debug, thiserror::Error)]
+#[error("signals cannot be waited for: {0}")]
+struct NoSignals(#[source] std::io::Error);
+
+impl Report for NoSignals {}
+
+/// `countersign gateway`.
+///
+/// # Errors
+///
+/// It does not start.
+pub(crate) async fn gateway(options: &GatewayOptions) -> Result<(), Failure> {
+    Ok(gateway::run(&options.config).await?)
+}
+
+/// `countersign agent`.
+///
+/// # Errors
+///
+/// It does not start, or does not get in.
+pub(crate) async fn agent(options: &AgentOptions) -> Result<(), Failure> {
+    let mut config = AgentConfig::read(&options.config)?;
+    config.join_string_file = options.join.clone().or(config.join_string_file);
+    log::start(&config.log);
+    for weakening in config.weakenings() {
+        tracing::warn!(weakening, "the configuration weakens the agent");
+    }
+    let shutdown = CancellationToken::new();
+    let signalled = shutdown.clone();
+    let mut terminate = signal(SignalKind::terminate()).map_err(NoSignals)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(NoSignals)?;
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        signalled.cancel();
+    });
+    agent::run(config, shutdown).await
+}

@@ -1,0 +1,315 @@
+//! `countersign dev --check`: drives real traffic through the tunnel and says for each thing whether it holds.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use aws_lc_rs::digest::{Context, Digest, SHA384};
+use rustls::crypto::aws_lc_rs::{default_provider, kx_group};
+use rustls::pki_types::ServerName;
+use rustls::{AlertDescription, ClientConfig, RootCertStore};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::task::JoinSet;
+use tokio_rustls::TlsConnector;
+
+use super::demo::CUT_AFTER;
+use super::{Dev, DevError};
+
+/// Checks everything, prints a line for each, and fails if one does.
+///
+/// # Errors
+///
+/// How many of the checks failed.
+pub(super) async fn run(dev: &Dev) -> Result<(), DevError> {
+    let mut checks = Checks::default();
+    checks
+        .note("the agent has joined and has a channel", joined(dev))
+        .await;
+    checks.note("negotiated", negotiated(dev)).await;
+    checks
+        .note("64 MiB each way, SHA-384 compared", bulk(dev))
+        .await;
+    checks.note("200 short streams", short_streams(dev)).await;
+    checks
+        .note("a stream cut in the middle is an error", cut_stream(dev))
+        .await;
+    checks
+        .note("a service without a grant is refused", refused_service(dev))
+        .await;
+    checks
+        .note("a classical client is refused", classical_client(dev))
+        .await;
+    checks
+        .note("the refusal is on record", refusal_on_record(dev))
+        .await;
+    checks.finish()
+}
+
+#[derive(Default)]
+struct Checks {
+    checked: usize,
+    failed: usize,
+}
+
+impl Checks {
+    #[expect(
+        clippy::print_stdout,
+        reason = "these lines are what the command is for"
+    )]
+    async fn note(&mut self, what: &str, check: impl Future<Output = Result<String, String>>) {
+        let began = Instant::now();
+        let outcome = tokio::time::timeout(PATIENCE, check)
+            .await
+            .unwrap_or_else(|_| Err(format!("no result within {} s", PATIENCE.as_secs())));
+        let took = began.elapsed().as_secs_f32();
+        self.checked += 1;
+        match outcome {
+            Ok(seen) => println!("ok      {what}: {seen} ({took:.2} s)"),
+            Err(seen) => {
+                self.failed += 1;
+                println!("FAILED  {what}: {seen} ({took:.2} s)");
+            }
+        }
+    }
+
+    fn finish(self) -> Result<(), DevError> {
+        let Self { checked, failed } = self;
+        if failed == 0 {
+            return Ok(());
+        }
+        Err(DevError::Checks { failed, checked })
+    }
+}
+
+async fn joined(dev: &Dev) -> Result<String, String> {
+    dev.agent.connected().await;
+    let principals: Vec<_> = dev
+        .gateway
+        .live()
+        .channels()
+        .iter()
+        .map(|c| c.principal())
+        .collect();
+    Ok(principals.join(", "))
+}
+
+async fn negotiated(dev: &Dev) -> Result<String, String> {
+    let channels = dev.gateway.live().channels();
+    let channel = channels.first().ok_or("there is no channel")?;
+    let negotiated = channel
+        .record
+        .negotiated
+        .as_ref()
+        .ok_or("nothing was negotiated")?;
+    let peer = channel
+        .record
+        .peer
+        .as_ref()
+        .ok_or("the agent showed no certificate")?;
+    let seen = format!(
+        "group {}, gateway signs {}, agent signs {}, suite {}",
+        negotiated.group, negotiated.scheme, peer.scheme, negotiated.suite
+    );
+    let safe = negotiated.group.is_post_quantum()
+        && negotiated.scheme.is_post_quantum()
+        && peer.scheme.is_post_quantum();
+    if safe {
+        Ok(seen)
+    } else {
+        Err(format!("not quantum-safe: {seen}"))
+    }
+}
+
+/// Sends 64 MiB to the echo service and reads them back at the same time.
+async fn bulk(dev: &Dev) -> Result<String, String> {
+    let mut stream = dial(dev.ports.echo).await?;
+    let (mut reader, mut writer) = stream.split();
+    let send = async {
+        let mut sent = Context::new(&SHA384);
+        for number in 0..BULK_CHUNKS {
+            let chunk = chunk(number);
+            sent.update(&chunk);
+            writer.write_all(&chunk).await.map_err(failed("sending"))?;
+        }
+        writer.shutdown().await.map_err(failed("ending"))?;
+        Ok::<Digest, String>(sent.finish())
+    };
+    let receive = async {
+        let (mut received, mut length) = (Context::new(&SHA384), 0);
+        let mut buffer = vec![0; CHUNK];
+        while let Some(part) = match reader
+            .read(&mut buffer)
+            .await
+            .map_err(failed("receiving"))?
+        {
+            0 => None,
+            read => buffer.get(..read),
+        } {
+            received.update(part);
+            length += part.len();
+        }
+        Ok((received.finish(), length))
+    };
+    let (sent, (received, length)) = tokio::try_join!(send, receive)?;
+    if sent.as_ref() == received.as_ref() {
+        Ok(format!("{} MiB, hashes equal", length >> 20))
+    } else {
+        Err(format!("{length} bytes came back, and their hash differs"))
+    }
+}
+
+async fn short_streams(dev: &Dev) -> Result<String, String> {
+    let mut streams = JoinSet::new();
+    for _ in 0..SHORT_STREAMS {
+        let port = dev.ports.hello;
+        streams.spawn(async move {
+            let mut stream = dial(port).await?;
+            let request = b"GET / HTTP/1.1\r\nHost: hello\r\nConnection: close\r\n\r\n";
+            stream.write_all(request).await.map_err(failed("sending"))?;
+            let mut answer = String::new();
+            stream
+                .read_to_string(&mut answer)
+                .await
+                .map_err(failed("receiving"))?;
+            if answer.starts_with("HTTP/1.1 200") {
+                Ok(())
+            } else {
+                Err(format!(
+                    "answered `{}`",
+                    answer.lines().next().unwrap_or_default()
+                ))
+            }
+        });
+        if streams.len() == AT_ONCE {
+            ended(streams.join_next().await)?;
+        }
+    }
+    while !streams.is_empty() {
+        ended(streams.join_next().await)?;
+    }
+    Ok(format!("{SHORT_STREAMS} answered"))
+}
+
+fn ended(stream: Option<Result<Result<(), String>, tokio::task::JoinError>>) -> Result<(), String> {
+    match stream {
+        None => Ok(()),
+        Some(Ok(outcome)) => outcome,
+        Some(Err(panicked)) => Err(panicked.to_string()),
+    }
+}
+
+async fn cut_stream(dev: &Dev) -> Result<String, String> {
+    let mut stream = dial(dev.ports.cut).await?;
+    let mut head = vec![0; CUT_AFTER];
+    stream
+        .read_exact(&mut head)
+        .await
+        .map_err(failed("receiving the first part"))?;
+    stream.write_all(b"!").await.map_err(failed("sending"))?;
+    match stream.read(&mut head).await {
+        Err(error) => Ok(format!(
+            "after {} KiB the client saw: {error}",
+            CUT_AFTER >> 10
+        )),
+        Ok(0) => Err("the client saw a clean end: its data was cut without a sign".to_owned()),
+        Ok(more) => Err(format!("{more} more bytes came, which nobody sent")),
+    }
+}
+
+async fn refused_service(dev: &Dev) -> Result<String, String> {
+    let mut stream = dial(dev.ports.http_proxy).await?;
+    stream
+        .write_all(b"CONNECT secret:22 HTTP/1.1\r\nHost: secret:22\r\n\r\n")
+        .await
+        .map_err(failed("sending"))?;
+    let mut answer = vec![0; 256];
+    let read = stream
+        .read(&mut answer)
+        .await
+        .map_err(failed("receiving"))?;
+    let answer = String::from_utf8_lossy(answer.get(..read).unwrap_or_default()).into_owned();
+    let status = answer.lines().next().unwrap_or_default().to_owned();
+    if status.contains(" 403 ") {
+        Ok(status)
+    } else {
+        Err(format!("answered `{status}`"))
+    }
+}
+
+/// A TLS 1.3 client that has classical key exchange only.
+async fn classical_client(dev: &Dev) -> Result<String, String> {
+    let mut provider = default_provider();
+    provider.kx_groups = vec![kx_group::X25519, kx_group::SECP256R1, kx_group::SECP384R1];
+    let config = ClientConfig::builder_with_provider(Arc::new(provider))
+        .with_protocol_versions(&[&rustls::version::TLS13])
+        .map_err(|error| error.to_string())?
+        .with_root_certificates(RootCertStore::empty())
+        .with_no_client_auth();
+    let name = ServerName::try_from("hello").map_err(|error| error.to_string())?;
+    let tcp = dial(dev.ports.gateway).await?;
+    match TlsConnector::from(Arc::new(config))
+        .connect(name, tcp)
+        .await
+    {
+        Ok(_) => Err("it was let in".to_owned()),
+        Err(error) => match alert(&error) {
+            Some(AlertDescription::HandshakeFailure) => {
+                Ok("alert handshake_failure (40)".to_owned())
+            }
+            _ => Err(format!("it saw: {error}")),
+        },
+    }
+}
+
+fn alert(error: &std::io::Error) -> Option<AlertDescription> {
+    match error.get_ref()?.downcast_ref::<rustls::Error>()? {
+        rustls::Error::AlertReceived(alert) => Some(*alert),
+        _ => None,
+    }
+}
+
+async fn refusal_on_record(dev: &Dev) -> Result<String, String> {
+    // The client has its alert a moment before the gateway has written down why.
+    let mut looks = tokio::time::interval(Duration::from_millis(5));
+    loop {
+        if let Some(refusal) = dev
+            .gateway
+            .live()
+            .refused()
+            .first()
+            .and_then(|r| r.refusal())
+        {
+            return Ok(format!("{}: {refusal}", refusal.name()));
+        }
+        looks.tick().await;
+    }
+}
+
+async fn dial(port: u16) -> Result<TcpStream, String> {
+    TcpStream::connect(SocketAddr::from(([127, 0, 0, 1], port)))
+        .await
+        .map_err(failed("connecting"))
+}
+
+fn failed(what: &str) -> impl Fn(std::io::Error) -> String {
+    move |error| format!("{what} failed: {error}")
+}
+
+/// A chunk that differs from its neighbours, so that a lost or doubled one shows.
+fn chunk(number: u32) -> Vec<u8> {
+    number
+        .to_be_bytes()
+        .into_iter()
+        .cycle()
+        .take(CHUNK)
+        .collect()
+}
+
+const CHUNK: usize = 64 * 1024;
+const BULK_CHUNKS: u32 = 1024;
+const SHORT_STREAMS: usize = 200;
+const AT_ONCE: usize = 32;
+
+/// Far beyond what a check takes on a slow machine, so that a hang is a failure and not a wait.
+const PATIENCE: Duration = Duration::from_secs(10);

@@ -1,0 +1,137 @@
+//! One channel, from its handshake to its end.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use countersign_channel::server::Accepted;
+use countersign_channel::stage::Kind;
+use http::Method;
+use http::request::Parts;
+use tokio::net::TcpStream;
+use tokio_util::task::TaskTracker;
+
+use super::dispatch;
+use super::live::LiveChannel;
+use super::problem::Problem;
+use super::stream::Stream;
+use super::{Gateway, http1, http2};
+use crate::audit::Event;
+
+/// Serves a channel until either end is done with it.
+pub(crate) async fn serve(gateway: Arc<Gateway>, accepted: Accepted<TcpStream>, local: SocketAddr) {
+    let Accepted { stream, record, .. } = accepted;
+    let _open = gateway.metrics.channel_open(&record);
+    let guard = gateway.live.enter(record, local);
+    let channel = &guard.channel;
+    opened(&gateway, channel);
+    let alpn = channel
+        .record
+        .negotiated
+        .as_ref()
+        .and_then(|n| n.alpn.as_deref());
+    let streams = TaskTracker::new();
+    let carried = async {
+        let end = match alpn {
+            Some("h2") => http2::serve(&gateway, channel, stream, &streams).await,
+            _ => http1::serve(&gateway, channel, stream, &streams).await,
+        };
+        streams.close();
+        streams.wait().await;
+        end
+    };
+    let end = tokio::select! {
+        end = carried => end,
+        never = channel.watch_session() => match never {},
+    };
+    closed(&gateway, channel, &end);
+}
+
+/// Decides on a CONNECT and opens its upstream end.
+///
+/// # Errors
+///
+/// What the client is to be told.
+pub(crate) async fn connect(
+    gateway: &Gateway,
+    channel: &Arc<LiveChannel>,
+    request: &Parts,
+) -> Result<Stream, Problem> {
+    let authority = request
+        .uri
+        .authority()
+        .ok_or_else(|| Problem::malformed("CONNECT wants an authority: `service:port`"))?;
+    let opening = dispatch::connect(gateway, channel, authority, &request.headers)?;
+    Stream::open(gateway, channel, opening).await
+}
+
+/// Whether a request may be one of the gateway's own, judged before its body is read.
+///
+/// # Errors
+///
+/// It is for nobody here.
+pub(crate) fn is_control(
+    gateway: &Gateway,
+    channel: &LiveChannel,
+    request: &Parts,
+) -> Result<(), Problem> {
+    let header = request
+        .headers
+        .get(http::header::HOST)
+        .and_then(|host| host.to_str().ok());
+    let host = request
+        .uri
+        .host()
+        .or_else(|| header.map(without_port))
+        .unwrap_or_default();
+    let own = host.eq_ignore_ascii_case(&gateway.server_name);
+    if own && channel.record.kind == Some(Kind::Agent) {
+        return Ok(());
+    }
+    Err(Problem::misdirected(match request.method {
+        Method::CONNECT => "an extended CONNECT is not served here".to_owned(),
+        _ => format!("`{host}` is not served on this channel; reach a service by CONNECT"),
+    }))
+}
+
+fn without_port(host: &str) -> &str {
+    host.rsplit_once(':').map_or(host, |(host, _)| host)
+}
+
+fn opened(gateway: &Gateway, channel: &LiveChannel) {
+    let record = &channel.record;
+    if let Some(exception) = &record.exception {
+        tracing::warn!(exception, peer = %record.peer_address, "a classical channel was let in by an exception");
+        gateway.custody.audit.record(Event::ExceptionUsed {
+            exception: exception.clone(),
+            owner: gateway.owner_of(exception),
+            channel: channel.id.to_string(),
+            peer: record.peer_address,
+        });
+    }
+    tracing::info!(
+        channel = %channel.id, principal = channel.principal(), peer = %record.peer_address,
+        group = record.negotiated.as_ref().map(|n| n.group.to_string()), "channel opened"
+    );
+    gateway.custody.audit.record(Event::ChannelOpened {
+        channel: channel.id.to_string(),
+        principal: channel.principal(),
+        record: serde_json::to_value(record).unwrap_or_default(),
+    });
+}
+
+fn closed(gateway: &Gateway, channel: &LiveChannel, end: &str) {
+    tracing::info!(channel = %channel.id, end, "channel closed");
+    gateway.custody.audit.record(Event::ChannelClosed {
+        channel: channel.id.to_string(),
+        principal: channel.principal(),
+        reason: end.to_owned(),
+        streams: channel.streams_opened(),
+    });
+}
+
+/// The largest body that a control request may have: an ML-DSA-87 certificate request and a token, twice over.
+pub(crate) const CONTROL_BODY: usize = 32 * 1024;
+
+/// How long a control request's body may take.
+pub(crate) const CONTROL_BODY_WAIT: Duration = Duration::from_secs(10);

@@ -1,0 +1,122 @@
+//! The gateway: terminates channels, decides, and connects to the services behind it.
+//!
+//! The way of a connection is the way the files lie: [`listener`] → [`channel`] → [`http2`] or [`http1`] → [`dispatch`],
+//! which ends in a permit → [`stream`] → [`upstream`]. [`live`] knows what is open; [`reload`] swaps what is configured;
+//! [`operate`] is the operator's socket, [`control`] the agents' API.
+
+mod channel;
+mod control;
+mod dispatch;
+mod error;
+mod http1;
+mod http2;
+mod listener;
+mod live;
+mod operate;
+mod problem;
+mod reload;
+mod running;
+mod services;
+mod start;
+mod stream;
+mod upkeep;
+mod upstream;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use countersign_channel::Profile;
+use countersign_channel::identity::TrustDomain;
+use countersign_channel::server::Acceptor;
+use countersign_channel::tunnel;
+use jiff::Timestamp;
+use tokio::sync::{Mutex, watch};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use self::live::Live;
+use self::running::{ListenerRules, Running};
+use crate::config::HostPort;
+use crate::custody::Custody;
+use crate::log::LogFilter;
+use crate::metrics::Metrics;
+
+pub(crate) use self::error::GatewayError;
+pub(crate) use self::start::{Handle, run, start};
+
+/// All that a gateway's tasks share.
+pub(crate) struct Gateway {
+    trust_domain: TrustDomain,
+    /// The gateway's own SNI and HTTP authority.
+    server_name: String,
+    custody: Custody,
+    metrics: Metrics,
+    live: Arc<Live>,
+    /// Cancelled when no more streams are taken.
+    stopping: CancellationToken,
+    /// Cancelled when all is over but for the telling.
+    stopped: CancellationToken,
+    config_file: PathBuf,
+    /// One for each listener, in the order of the configuration.
+    acceptors: Vec<Arc<Acceptor>>,
+    running: ArcSwap<Running>,
+    /// One change of what runs at a time.
+    changing: Mutex<()>,
+    log: LogFilter,
+    ready: watch::Sender<Result<(), String>>,
+    tasks: TaskTracker,
+}
+
+impl Gateway {
+    /// What is configured now.
+    pub(crate) fn running(&self) -> Arc<Running> {
+        self.running.load_full()
+    }
+
+    /// Who answers for an exception.
+    pub(crate) fn owner_of(&self, exception: &str) -> String {
+        let running = self.running();
+        let exceptions = &running.config.exceptions;
+        let found = exceptions.iter().find(|one| one.id == exception);
+        found.map(|one| one.owner.clone()).unwrap_or_default()
+    }
+
+    /// What HTTP/2 clients may cost.
+    pub(crate) fn http2_limits(&self) -> tunnel::Limits {
+        let limits = &self.running().config.limits;
+        tunnel::Limits {
+            streams: limits.streams_per_channel,
+            header_list: limits.header_bytes,
+            ..tunnel::Limits::default()
+        }
+    }
+
+    /// The bytes that one request's headers may have.
+    pub(crate) fn header_bytes(&self) -> usize {
+        usize::try_from(self.running().config.limits.header_bytes).unwrap_or(usize::MAX)
+    }
+
+    /// Judges every channel again, and every stream in it.
+    pub(crate) fn decide_again(&self) {
+        let now = Timestamp::now();
+        let running = self.running();
+        let snapshot = self.custody.state.snapshot();
+        self.live.decide_again(&running.policy, now, |channel| {
+            running.judge(channel, &snapshot, now)
+        });
+    }
+
+    /// The address that join strings carry, and the profile of the listener there.
+    fn advertised(&self) -> (HostPort, Profile) {
+        let running = self.running();
+        let listener = running.config.listeners.first();
+        let listener = listener.expect("a configuration has at least one listener");
+        let own = || HostPort {
+            host: listener.address.ip().to_string(),
+            port: listener.address.port(),
+        };
+        let address = listener.advertised_address.clone().unwrap_or_else(own);
+        (address, listener.rules.profile())
+    }
+}

@@ -1,0 +1,95 @@
+//! Taking a new configuration while serving: all of it, or nothing.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+
+use super::Gateway;
+use super::error::GatewayError;
+use super::listener;
+use super::running::Running;
+use crate::audit::Event;
+use crate::config::GatewayConfig;
+
+impl Gateway {
+    /// Reads the configuration again and puts it in force. On an error nothing has changed.
+    ///
+    /// # Errors
+    ///
+    /// The new configuration does not hold, or changes what takes a restart.
+    pub(super) async fn reload(&self) -> Result<(), GatewayError> {
+        let outcome = self.try_reload().await;
+        match &outcome {
+            Ok(weakenings) => {
+                for weakening in weakenings {
+                    tracing::warn!(weakening, "the configuration weakens the gateway");
+                }
+                tracing::info!("the configuration was read again");
+                self.custody.audit.record(Event::ConfigurationLoaded {
+                    file: self.config_file.clone(),
+                    weakenings: weakenings.clone(),
+                });
+            }
+            Err(error) => {
+                tracing::error!(%error, "the configuration was not taken; the one before stays in force");
+                self.custody.audit.record(Event::ConfigurationRefused {
+                    file: self.config_file.clone(),
+                    reason: error.to_string(),
+                });
+            }
+        }
+        outcome.map(|_| ())
+    }
+
+    async fn try_reload(&self) -> Result<Vec<String>, GatewayError> {
+        let _one_at_a_time = self.changing.lock().await;
+        let config = GatewayConfig::read(&self.config_file)?;
+        self.running().config.check_reload(&config)?;
+        let next = Running::build(config, &self.custody.state.snapshot())?;
+        self.custody
+            .prepare(&next.config.profiles(), Timestamp::now())
+            .await?;
+        let prepare = |one| listener::prepare(&next.config, one, &self.custody.authority);
+        let prepared = next.config.listeners.iter().map(prepare);
+        let prepared = prepared.collect::<Result<Vec<_>, _>>()?;
+        // From here on nothing can fail.
+        let weakenings = next.config.weakenings();
+        self.log.change(&next.config.log);
+        self.running.store(Arc::new(next));
+        for (acceptor, settings) in self.acceptors.iter().zip(prepared) {
+            acceptor.change(settings);
+        }
+        self.decide_again();
+        Ok(weakenings)
+    }
+
+    /// Puts the grants of the newest snapshot in force.
+    ///
+    /// # Errors
+    ///
+    /// The policy cannot be built with them; the ones before stay.
+    pub(super) async fn take_grants(&self) -> Result<(), GatewayError> {
+        let _one_at_a_time = self.changing.lock().await;
+        let next = self
+            .running()
+            .with_grants_of(&self.custody.state.snapshot())?;
+        self.running.store(Arc::new(next));
+        Ok(())
+    }
+
+    /// Gives every listener the gateway's newest certificate and bundle.
+    ///
+    /// # Errors
+    ///
+    /// A certificate does not fit its listener; that listener keeps the one before.
+    pub(super) fn renew_credentials(&self) -> Result<(), GatewayError> {
+        let running = self.running();
+        for (acceptor, one) in self.acceptors.iter().zip(&running.config.listeners) {
+            let credentials = listener::credentials(&self.custody.authority, one)?;
+            acceptor
+                .renew(credentials)
+                .map_err(|error| listener::refused(one, &error))?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,202 @@
+//! What is configured, built and ready to serve: swapped whole at a reload, and when grants change.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use countersign_channel::stage::Kind;
+use countersign_channel::{Rules, Stage};
+use countersign_policy::{Bundle, BundleError, Grant, Limits, Policy};
+use jiff::Timestamp;
+
+use super::error::GatewayError;
+use super::live::{CutReason, LiveChannel};
+use super::services::Services;
+use crate::config::{ExceptionConfig, GatewayConfig};
+use crate::state::{ShutOut, Snapshot};
+use crate::store::GrantRecord;
+
+/// A configuration, with all that was read and built for it.
+pub(crate) struct Running {
+    pub(crate) config: GatewayConfig,
+    pub(crate) services: Arc<Services>,
+    pub(crate) listeners: Arc<Vec<ListenerRules>>,
+    pub(crate) policy: Policy,
+    bundle: Arc<Bundle>,
+}
+
+/// What a listener admits.
+pub(crate) struct ListenerRules {
+    pub(crate) name: String,
+    pub(crate) address: SocketAddr,
+    pub(crate) rules: Rules,
+    pub(crate) admits_agentless: bool,
+    pub(crate) exceptions: Vec<ExceptionConfig>,
+}
+
+impl Running {
+    /// Reads what a configuration names and builds what it says.
+    ///
+    /// # Errors
+    ///
+    /// A file cannot be read, or what it holds cannot be used.
+    pub(crate) fn build(config: GatewayConfig, snapshot: &Snapshot) -> Result<Self, GatewayError> {
+        let services = Arc::new(Services::new(&config.services)?);
+        let bundle = Arc::new(read_bundle(config.policy.bundle.as_deref())?);
+        let policy = policy(&bundle, &config, snapshot)?;
+        let listeners = config
+            .listeners
+            .iter()
+            .map(|listener| ListenerRules {
+                name: listener.name.clone(),
+                address: listener.address,
+                rules: listener.rules,
+                admits_agentless: listener.agentless_in_strict
+                    || listener.rules.stage() != Stage::Strict,
+                exceptions: exceptions_of(&config, &listener.name),
+            })
+            .collect();
+        Ok(Self {
+            config,
+            services,
+            listeners: Arc::new(listeners),
+            policy,
+            bundle,
+        })
+    }
+
+    /// The same, with the grants of a newer snapshot.
+    ///
+    /// # Errors
+    ///
+    /// The policy cannot be built with these grants.
+    pub(crate) fn with_grants_of(&self, snapshot: &Snapshot) -> Result<Self, GatewayError> {
+        Ok(Self {
+            config: self.config.clone(),
+            services: Arc::clone(&self.services),
+            listeners: Arc::clone(&self.listeners),
+            policy: policy(&self.bundle, &self.config, snapshot)?,
+            bundle: Arc::clone(&self.bundle),
+        })
+    }
+
+    /// Why a channel may not stay open, if it may not.
+    pub(crate) fn judge(
+        &self,
+        channel: &LiveChannel,
+        snapshot: &Snapshot,
+        now: Timestamp,
+    ) -> Option<CutReason> {
+        let record = &channel.record;
+        let Some(listener) = self.listeners.iter().find(|l| l.name == record.listener) else {
+            return Some(CutReason::StageChanged);
+        };
+        if let Some(id) = &record.exception
+            && !listener
+                .exceptions
+                .iter()
+                .any(|e| e.id == *id && now < e.ends)
+        {
+            return Some(CutReason::ExceptionEnded(id.clone()));
+        }
+        let group = record
+            .negotiated
+            .as_ref()
+            .map(|negotiated| negotiated.group);
+        let allowed = group.is_some_and(|group| listener.rules.profile().groups().contains(&group));
+        let admitted = record.kind == Some(Kind::Agent) || listener.admits_agentless;
+        if !admitted || (!allowed && record.exception.is_none()) {
+            return Some(CutReason::StageChanged);
+        }
+        let (name, peer) = (channel.agent_name()?, record.peer.as_ref()?);
+        match snapshot.admit(name, &peer.spki_sha384, now) {
+            Ok(_) => None,
+            Err(ShutOut::OtherKey { .. }) => Some(CutReason::KeyReplaced),
+            Err(_) => Some(CutReason::AgentRevoked),
+        }
+    }
+}
+
+/// When the next exception ends, if one does.
+pub(crate) fn next_end(exceptions: &[ExceptionConfig], now: Timestamp) -> Option<Timestamp> {
+    exceptions
+        .iter()
+        .map(|exception| exception.ends)
+        .filter(|ends| *ends > now)
+        .min()
+}
+
+fn exceptions_of(config: &GatewayConfig, listener: &str) -> Vec<ExceptionConfig> {
+    config
+        .exceptions
+        .iter()
+        .filter(|e| e.holds_for(listener))
+        .cloned()
+        .collect()
+}
+
+fn policy(
+    bundle: &Bundle,
+    config: &GatewayConfig,
+    snapshot: &Snapshot,
+) -> Result<Policy, GatewayError> {
+    let kept = snapshot.grants.iter().map(
+        |GrantRecord {
+             principal, service, ..
+         }| (principal, service),
+    );
+    let configured = config
+        .grants
+        .iter()
+        .map(|grant| (&grant.principal, &grant.service));
+    let grants = kept
+        .chain(configured)
+        .map(|(principal, service)| Grant::new(principal, service))
+        .collect::<Result<Vec<_>, _>>()?;
+    Ok(
+        Policy::new(bundle, &grants, snapshot.revision, Limits::default())
+            .map_err(GatewayError::Policy)?,
+    )
+}
+
+/// Reads an OPA bundle from a folder; without one, the built-in bundle.
+fn read_bundle(folder: Option<&Path>) -> Result<Bundle, GatewayError> {
+    let Some(folder) = folder else {
+        return Ok(Bundle::built_in());
+    };
+    let unreadable = |source| GatewayError::BundleUnreadable {
+        folder: folder.to_owned(),
+        source,
+    };
+    let mut files = BTreeMap::new();
+    read_folder(folder, folder, &mut files).map_err(unreadable)?;
+    let entries = files
+        .iter()
+        .map(|(path, bytes)| (path.as_str(), bytes.as_slice()));
+    Bundle::load(entries, &Limits::default()).map_err(|source: BundleError| GatewayError::Bundle {
+        folder: folder.to_owned(),
+        source,
+    })
+}
+
+fn read_folder(
+    root: &Path,
+    folder: &Path,
+    files: &mut BTreeMap<String, Vec<u8>>,
+) -> std::io::Result<()> {
+    for entry in std::fs::read_dir(folder)? {
+        let path: PathBuf = entry?.path();
+        if path.is_dir() {
+            read_folder(root, &path, files)?;
+        } else {
+            let name = path
+                .strip_prefix(root)
+                .unwrap_or(&path)
+                .to_string_lossy()
+                .into_owned();
+            files.insert(name, std::fs::read(&path)?);
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,277 @@
+//! Starting a gateway, and stopping it: everything that can fail fails before the first connection is taken.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use countersign_channel::Profile;
+use jiff::Timestamp;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{Mutex, Semaphore, watch};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::error::GatewayError;
+use super::listener::Listener;
+use super::live::{CutReason, Live};
+use super::running::Running;
+use super::{Gateway, operate, upkeep};
+use crate::audit::{Event, Operator, WhenUnwritable};
+use crate::config::GatewayConfig;
+use crate::custody::{Custody, CustodyConfig};
+use crate::enrolment::{DEFAULT_JOIN, NewJoinString};
+use crate::join_string::JoinString;
+use crate::log::LogFilter;
+use crate::metrics::{self, Metrics};
+
+/// A running gateway.
+pub(crate) struct Handle {
+    gateway: Arc<Gateway>,
+}
+
+/// Runs a gateway until it is told to stop by SIGTERM or SIGINT; SIGHUP has it read its configuration again.
+///
+/// # Errors
+///
+/// It does not start.
+pub(crate) async fn run(config_file: &Path) -> Result<(), GatewayError> {
+    let mut signals = [
+        SignalKind::terminate(),
+        SignalKind::interrupt(),
+        SignalKind::hangup(),
+    ]
+    .map(|kind| signal(kind).map_err(GatewayError::Signals));
+    let handle = start(config_file).await?;
+    let [Ok(terminate), Ok(interrupt), Ok(hangup)] = &mut signals else {
+        return signals
+            .into_iter()
+            .find_map(Result::err)
+            .map_or(Ok(()), Err);
+    };
+    loop {
+        tokio::select! {
+            _ = terminate.recv() => break,
+            _ = interrupt.recv() => break,
+            // What came of it is in the log and in the audit trail.
+            _ = hangup.recv() => { let _ = handle.gateway.reload().await; }
+        }
+    }
+    handle.stop().await;
+    Ok(())
+}
+
+/// Starts a gateway and gives it back once it serves.
+///
+/// # Errors
+///
+/// It does not start; nothing is left running.
+pub(crate) async fn start(config_file: &Path) -> Result<Handle, GatewayError> {
+    let config = GatewayConfig::read(config_file)?;
+    let log = crate::log::start(&config.log);
+    let warm = tokio::task::spawn_blocking(countersign_channel::warm_up);
+    let custody = open_custody(&config).await?;
+    let running = Running::build(config, &custody.state.snapshot())?;
+    let _ = warm.await;
+    let opened = open(config_file, custody, running, log).await?;
+    Ok(Handle { gateway: opened })
+}
+
+async fn open_custody(config: &GatewayConfig) -> Result<Custody, GatewayError> {
+    let folder = &config.state_dir;
+    std::fs::create_dir_all(folder).map_err(|source| GatewayError::StateDir {
+        folder: folder.clone(),
+        source,
+    })?;
+    let custody = CustodyConfig {
+        trust_domain: config.trust_domain.clone(),
+        gateway: config.name.clone(),
+        profiles: config.profiles(),
+        store_file: config.store_file.clone(),
+        root_key_file: config.root_key_file.clone(),
+        audit_file: config.audit.file.clone(),
+        when_unaudited: if config.audit.dangerous_allow_unaudited {
+            WhenUnwritable::Allow
+        } else {
+            WhenUnwritable::Refuse
+        },
+    };
+    Ok(Custody::open(&custody, Timestamp::now()).await?)
+}
+
+async fn open(
+    config_file: &Path,
+    custody: Custody,
+    running: Running,
+    log: LogFilter,
+) -> Result<Arc<Gateway>, GatewayError> {
+    let config = running.config.clone();
+    let mut listeners = Vec::new();
+    for listener in &config.listeners {
+        listeners.push(Listener::bind(&config, listener, &custody.authority).await?);
+    }
+    let socket = operate::bind(&config.operate.socket).map_err(|source| GatewayError::Socket {
+        path: config.operate.socket.clone(),
+        source,
+    })?;
+    let telemetry =
+        match config.telemetry.address {
+            None => None,
+            Some(address) => Some(tokio::net::TcpListener::bind(address).await.map_err(
+                |source| GatewayError::Bind {
+                    what: "telemetry".to_owned(),
+                    address,
+                    source,
+                },
+            )?),
+        };
+    let gateway = Arc::new(Gateway {
+        server_name: config.trust_domain.gateway_server_name(),
+        trust_domain: config.trust_domain.clone(),
+        custody,
+        metrics: Metrics::new(),
+        live: Arc::default(),
+        stopping: CancellationToken::new(),
+        stopped: CancellationToken::new(),
+        config_file: config_file.to_owned(),
+        acceptors: listeners
+            .iter()
+            .map(|listener| Arc::clone(&listener.acceptor))
+            .collect(),
+        running: ArcSwap::from_pointee(running),
+        changing: Mutex::new(()),
+        log,
+        ready: watch::Sender::new(Ok(())),
+        tasks: TaskTracker::new(),
+    });
+    gateway
+        .metrics
+        .watch_audit(Arc::clone(&gateway.custody.audit));
+    announce(&gateway, &config);
+    let channels = Arc::new(Semaphore::new(config.limits.channels));
+    for listener in listeners {
+        gateway
+            .tasks
+            .spawn(listener.serve(Arc::clone(&gateway), Arc::clone(&channels)));
+    }
+    let path = config.operate.socket.clone();
+    gateway
+        .tasks
+        .spawn(operate::serve(Arc::clone(&gateway), socket, path));
+    gateway.tasks.spawn(upkeep::run(Arc::clone(&gateway)));
+    if let Some(telemetry) = telemetry {
+        let router = metrics::router(gateway.metrics.clone(), gateway.ready.subscribe());
+        let stopped = gateway.stopped.clone();
+        gateway.tasks.spawn(async move {
+            let served = axum::serve(telemetry, router)
+                .with_graceful_shutdown(async move { stopped.cancelled().await });
+            if let Err(error) = served.await {
+                tracing::error!(%error, "telemetry has failed");
+            }
+        });
+    }
+    Ok(gateway)
+}
+
+/// Says in log and audit what starts, and what weakens it.
+fn announce(gateway: &Gateway, config: &GatewayConfig) {
+    let audit = &gateway.custody.audit;
+    audit.record(Event::Start {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        trust_domain: config.trust_domain.to_string(),
+        gateway: gateway.custody.authority.gateway().to_string(),
+    });
+    let weakenings = config.weakenings();
+    for weakening in &weakenings {
+        tracing::warn!(weakening, "the configuration weakens the gateway");
+    }
+    audit.record(Event::ConfigurationLoaded {
+        file: gateway.config_file.clone(),
+        weakenings,
+    });
+    for listener in &config.listeners {
+        let (stage, profile) = (listener.rules.stage(), listener.rules.profile());
+        tracing::info!(listener = listener.name, address = %listener.address, %stage, %profile, "listening");
+        audit.record(Event::StageSet {
+            listener: listener.name.clone(),
+            stage: stage.to_string(),
+            profile: profile.to_string(),
+        });
+    }
+}
+
+impl Handle {
+    /// What is open.
+    pub(crate) fn live(&self) -> &Live {
+        &self.gateway.live
+    }
+
+    /// Makes a join string for the first listener, on behalf of the user who runs this process.
+    ///
+    /// # Errors
+    ///
+    /// The name is in use, or the store cannot be written.
+    pub(crate) async fn create_join_string(
+        &self,
+        name: &str,
+    ) -> Result<JoinString, crate::enrolment::JoinStringError> {
+        let (address, profile) = self.gateway.advertised();
+        let new = NewJoinString {
+            name: name.to_owned(),
+            expires_in: DEFAULT_JOIN,
+            replace: false,
+            address,
+            profile,
+        };
+        let operator = Operator {
+            uid: rustix::process::getuid().as_raw(),
+        };
+        let enrolment = &self.gateway.custody.enrolment;
+        let (join_string, _) = enrolment
+            .create_join_string(new, operator, Timestamp::now())
+            .await?;
+        Ok(join_string)
+    }
+
+    /// Takes no more streams, lets the open ones end for as long as the configuration says, cuts the rest, and closes
+    /// the store.
+    pub(crate) async fn stop(self) {
+        let gateway = self.gateway;
+        gateway
+            .ready
+            .send_replace(Err("the gateway stops".to_owned()));
+        gateway.stopping.cancel();
+        let drain_time = gateway.running().config.limits.drain_time;
+        if tokio::time::timeout(drain_time, gateway.live.drained())
+            .await
+            .is_err()
+        {
+            for channel in gateway.live.channels() {
+                channel.cut.cut(CutReason::Stopping);
+            }
+            let _ = tokio::time::timeout(LAST_WORDS, gateway.live.drained()).await;
+        }
+        gateway.custody.audit.record(Event::Stop {
+            reason: "asked to stop".to_owned(),
+        });
+        gateway.stopped.cancel();
+        gateway.tasks.close();
+        let _ = tokio::time::timeout(LAST_WORDS, gateway.tasks.wait()).await;
+        if let Err(error) = gateway.custody.close().await {
+            tracing::error!(%error, "the store could not be closed");
+        }
+    }
+}
+
+impl GatewayConfig {
+    /// The profiles of all listeners.
+    pub(crate) fn profiles(&self) -> Vec<Profile> {
+        self.listeners
+            .iter()
+            .map(|listener| listener.rules.profile())
+            .collect()
+    }
+}
+
+/// How long tasks that were cut may take to say so.
+const LAST_WORDS: Duration = Duration::from_secs(2);

@@ -1,0 +1,59 @@
+//! What a gateway does without being asked: follows changes of its state, shows renewed certificates, ends exceptions in
+//! time.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use super::Gateway;
+use super::running::next_end;
+
+/// Runs until the gateway has stopped.
+pub(super) async fn run(gateway: Arc<Gateway>) {
+    tokio::select! {
+        () = gateway.custody.run(gateway.stopped.clone()) => {}
+        () = follow_state(&gateway) => {}
+        () = follow_renewals(&gateway) => {}
+        () = end_exceptions(&gateway) => {}
+    }
+}
+
+/// Puts each change of grants and agents in force, for streams that are open too.
+async fn follow_state(gateway: &Gateway) {
+    let mut changes = gateway.custody.state.changes();
+    while changes.changed().await.is_ok() {
+        if let Err(error) = gateway.take_grants().await {
+            // The grants were checked when they were made; the ones before stay in force.
+            tracing::error!(%error, "the policy cannot take the new grants");
+        }
+        gateway.decide_again();
+    }
+}
+
+/// Shows the newest certificate and bundle on every listener.
+async fn follow_renewals(gateway: &Gateway) {
+    let mut renewals = gateway.custody.authority.renewals();
+    while renewals.changed().await.is_ok() {
+        if let Err(error) = gateway.renew_credentials() {
+            tracing::error!(%error, "a listener keeps its certificate");
+        }
+    }
+}
+
+/// Ends the channels of an exception when it ends.
+async fn end_exceptions(gateway: &Gateway) {
+    loop {
+        let now = Timestamp::now();
+        let running = gateway.running();
+        let next = next_end(&running.config.exceptions, now);
+        let left = next.and_then(|end| Duration::try_from(end.duration_since(now)).ok());
+        // A reload may bring a nearer end, and the clock may be set: look again within a second.
+        tokio::time::sleep(left.unwrap_or(LOOK_AGAIN).min(LOOK_AGAIN)).await;
+        if next.is_some_and(|end| end <= Timestamp::now()) {
+            gateway.decide_again();
+        }
+    }
+}
+
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
