@@ -23,7 +23,6 @@ use crate::verifier::AgentVerifier;
 /// A listener's settings, made into configurations.
 pub(super) struct Live {
     pub(super) listener: Listener,
-    pub(super) credentials: Credentials,
     gateway_name: String,
     svid: Arc<CertifiedKey>,
     certificates: Arc<Certificates>,
@@ -73,7 +72,6 @@ impl Live {
             svid,
             certificates,
             listener,
-            credentials,
         })
     }
 

@@ -119,6 +119,11 @@ impl Acceptor {
         Ok(())
     }
 
+    /// The listener's name.
+    pub fn name(&self) -> String {
+        self.live.load().listener.name.clone()
+    }
+
     /// The listener's settings as they are now.
     pub fn listener(&self) -> Listener {
         self.live.load().listener.clone()
@@ -137,16 +142,19 @@ impl Acceptor {
     where
         IO: AsyncRead + AsyncWrite + Unpin,
     {
-        let live = self.live.load_full();
         let deadline = Instant::now() + self.limits.handshake;
-        let mut record = started(&live, peer_address);
+        let mut record = started(&self.live.load().listener, peer_address);
         // Each half is boxed, so that a channel that stands does not carry the room for its handshake about.
         let start = match Box::pin(self.client_hello(io)).await {
             Ok(start) => start,
             Err(refusal) => return Err(refused(record, refusal)),
         };
+        // The settings may have changed while the client took its time: judged by those of now.
+        let live = self.live.load_full();
+        record.stage = live.listener.rules.stage();
+        record.profile = live.listener.rules.profile();
         record.offered = opening::offer(&start.client_hello());
-        let choice = live.choose(&record.offered, peer_address.ip(), record.at);
+        let choice = live.choose(&record.offered, peer_address.ip(), Timestamp::now());
         record.kind = Some(choice.kind);
         record.exception.clone_from(&choice.exception);
         match self
@@ -240,13 +248,13 @@ impl<IO> fmt::Debug for Accepted<IO> {
     }
 }
 
-fn started(live: &Live, peer_address: SocketAddr) -> ChannelRecord {
+fn started(listener: &Listener, peer_address: SocketAddr) -> ChannelRecord {
     ChannelRecord {
         at: Timestamp::now(),
-        listener: live.listener.name.clone(),
+        listener: listener.name.clone(),
         peer_address,
-        stage: live.listener.rules.stage(),
-        profile: live.listener.rules.profile(),
+        stage: listener.rules.stage(),
+        profile: listener.rules.profile(),
         kind: None,
         offered: Offer::default(),
         negotiated: None,

@@ -5,7 +5,7 @@ use rustls::crypto::aws_lc_rs::{cipher_suite, kx_group};
 use super::*;
 use crate::record::CertificateFlaw;
 use crate::registry::{Group, Suite};
-use crate::server::ListenerError;
+use crate::server::{ListenerError, Prepared};
 use crate::stage::Kind;
 
 fn hybrid() -> (World, Acceptor) {
@@ -87,29 +87,41 @@ async fn a_change_of_stage_takes_effect_with_the_next_handshake() {
         .await
         .0
         .unwrap();
-    acceptor.reload(world.listener(Stage::Strict)).unwrap();
+    let strict = Prepared::new(world.listener(Stage::Strict), world.credentials()).unwrap();
+    acceptor.change(strict);
     let (accepted, _) = agentless_handshake(&acceptor, &client, SERVICE).await;
     assert_eq!(refusal(accepted), Refusal::AgentlessNotAdmitted);
 }
 
 #[tokio::test]
-async fn a_reload_that_does_not_hold_changes_nothing() {
-    let (world, acceptor) = hybrid();
-    let exceptions = vec![Exception {
+async fn settings_that_do_not_hold_are_never_ready_to_be_put_in_force() {
+    let world = World::new(Profile::HybridV1);
+    let id = "EX-7".to_owned();
+    let everyone = Exception {
         sni: None,
         ..exception(SERVICE)
-    }];
-    let error = acceptor.reload(Listener {
-        exceptions,
-        ..world.listener(Stage::ClassicalCanary)
-    });
-    assert_eq!(
-        error,
-        Err(ListenerError::ExceptionForEveryone {
-            id: "EX-7".to_owned()
-        })
-    );
-    assert_eq!(acceptor.listener().rules.stage(), Stage::Hybrid);
+    };
+    let unaccounted = Exception {
+        owner: " ".to_owned(),
+        ..exception(SERVICE)
+    };
+    for (exception, error) in [
+        (
+            everyone,
+            ListenerError::ExceptionForEveryone { id: id.clone() },
+        ),
+        (unaccounted, ListenerError::ExceptionUnaccounted { id }),
+    ] {
+        let exceptions = vec![exception];
+        let listener = Listener {
+            exceptions,
+            ..world.listener(Stage::ClassicalCanary)
+        };
+        assert_eq!(
+            Prepared::new(listener, world.credentials()).unwrap_err(),
+            error
+        );
+    }
 }
 
 #[tokio::test]
@@ -223,4 +235,20 @@ async fn a_stranger_with_a_certificate_of_its_own_is_refused_at_the_gateways_nam
         refusal(accepted),
         Refusal::CertificateInvalid(CertificateFlaw::UnknownIssuer)
     );
+}
+
+#[tokio::test]
+async fn one_who_takes_its_time_over_the_client_hello_is_judged_by_the_settings_of_then() {
+    let (world, acceptor) = hybrid();
+    let client = Agentless::new(&world, &[kx_group::X25519MLKEM768]);
+    let (near, far) = duplex(64 * 1024);
+    let late = async {
+        tokio::task::yield_now().await;
+        acceptor.change(Prepared::new(world.listener(Stage::Strict), world.credentials()).unwrap());
+        client.connect(SERVICE, near).await
+    };
+    let (accepted, _) = tokio::join!(greet(&acceptor, far), late);
+    let record = accepted.unwrap_err().record;
+    assert_eq!(record.stage, Stage::Strict);
+    assert_eq!(record.refusal(), Some(&Refusal::AgentlessNotAdmitted));
 }
