@@ -112,8 +112,8 @@ pub(crate) struct Operate<C: Subcommand> {
 /// Which gateway a command talks to.
 #[derive(Clone, Debug, Default, Args)]
 pub(crate) struct GatewaySocket {
-    /// The gateway's operator socket [default: /run/countersign/gateway.sock]
-    #[arg(long, global = true, value_name = "PATH", env = "COUNTERSIGN_SOCKET")]
+    /// The gateway's operator socket [default: COUNTERSIGN_SOCKET, or /run/countersign/gateway.sock]
+    #[arg(long, global = true, value_name = "PATH")]
     pub(crate) socket: Option<PathBuf>,
     /// Find the socket in the gateway's configuration.
     #[arg(long, global = true, value_name = "FILE", conflicts_with = "socket")]

@@ -89,11 +89,20 @@ impl Failure {
         reason = "this is the one place that speaks to people"
     )]
     pub(crate) fn print(&self) {
-        eprintln!("error: {self}");
+        eprintln!("error: {}", printable(&self.to_string()));
         if let Some(hint) = self.hint() {
-            eprintln!("hint: {hint}");
+            eprintln!("hint: {}", printable(&hint));
         }
     }
+}
+
+/// The text on one line, with control characters in escapes: what a peer wrote gives no orders to the terminal.
+pub(crate) fn printable(text: &str) -> String {
+    let escape = |character: char| match character.is_control() {
+        true => character.escape_default().collect::<String>(),
+        false => character.to_string(),
+    };
+    text.chars().map(escape).collect()
 }
 
 #[cfg(test)]

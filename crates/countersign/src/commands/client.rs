@@ -108,7 +108,8 @@ impl Client {
         let socket = match (&gateway.socket, &gateway.config) {
             (_, Some(file)) => GatewayConfig::read(file)?.operate.socket,
             (Some(socket), None) => socket.clone(),
-            (None, None) => PathBuf::from(DEFAULT_SOCKET),
+            (None, None) => std::env::var_os("COUNTERSIGN_SOCKET")
+                .map_or_else(|| PathBuf::from(DEFAULT_SOCKET), PathBuf::from),
         };
         Ok(Self { socket })
     }

@@ -1,5 +1,6 @@
 //! The commands of an operator: each asks a running gateway over its Unix socket and shows the answer.
 
+mod check_config;
 mod client;
 mod serve;
 mod show;
@@ -162,12 +163,7 @@ pub(crate) async fn backup_restore(
         uid: rustix::process::getuid().as_raw(),
     };
     let done = backup::restore(file, passphrase, &target, operator, Timestamp::now()).await?;
-    match format {
-        Format::Text => show::text(&done),
-        Format::Json => {
-            show::json(&serde_json::to_value(&done).expect("paths and numbers are JSON"));
-        }
-    }
+    show::print(&done, format);
     Ok(())
 }
 

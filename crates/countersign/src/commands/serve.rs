@@ -3,7 +3,8 @@
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-use crate::cli::{AgentOptions, GatewayOptions};
+use super::check_config;
+use crate::cli::{AgentOptions, Format, GatewayOptions};
 use crate::config::AgentConfig;
 use crate::report::{Failure, Report};
 use crate::{agent, gateway, log};
@@ -20,7 +21,10 @@ impl Report for NoSignals {}
 /// # Errors
 ///
 /// It does not start.
-pub(crate) async fn gateway(options: &GatewayOptions) -> Result<(), Failure> {
+pub(crate) async fn gateway(options: &GatewayOptions, format: Format) -> Result<(), Failure> {
+    if options.check_config {
+        return Ok(check_config::gateway(&options.config, format)?);
+    }
     Ok(gateway::run(&options.config).await?)
 }
 
@@ -29,7 +33,10 @@ pub(crate) async fn gateway(options: &GatewayOptions) -> Result<(), Failure> {
 /// # Errors
 ///
 /// It does not start, or does not get in.
-pub(crate) async fn agent(options: &AgentOptions) -> Result<(), Failure> {
+pub(crate) async fn agent(options: &AgentOptions, format: Format) -> Result<(), Failure> {
+    if options.check_config {
+        return Ok(check_config::agent(&options.config, format)?);
+    }
     let mut config = AgentConfig::read(&options.config)?;
     config.join_string_file = options.join.clone().or(config.join_string_file);
     log::start(&config.log);

@@ -2,14 +2,17 @@
 
 use countersign_channel::ChannelRecord;
 use jiff::Timestamp;
+use serde::Serialize;
 use serde_json::Value;
 
-use super::table::{Table, printable};
+use super::table::Table;
+use crate::cli::Format;
 use crate::operator::{
     Agent, AgentRevoked, Agents, BackupDone, ExceptionInForce, GrantChanged, GrantOrigin, Grants,
     JoinStringCreated, LastHop, ListenerStage, Refused, Services, Session, SessionClosed, Sessions,
     Stages,
 };
+use crate::report::printable;
 
 /// An answer in text.
 pub(super) trait Show {
@@ -32,6 +35,14 @@ pub(super) fn text(answer: &impl Show) {
     print!("{}", answer.result());
     if let Some(remark) = answer.remark() {
         eprintln!("{remark}");
+    }
+}
+
+/// Prints a result of our own.
+pub(super) fn print(result: &(impl Show + Serialize), format: Format) {
+    match format {
+        Format::Text => text(result),
+        Format::Json => json(&serde_json::to_value(result).expect("our own results are JSON")),
     }
 }
 

@@ -1,5 +1,7 @@
 //! Tables of text: columns two spaces apart, as wide as their widest cell.
 
+use crate::report::printable;
+
 /// A table that is being filled.
 pub(super) struct Table {
     rows: Vec<Vec<String>>,
@@ -15,8 +17,11 @@ impl Table {
 
     /// Adds a row. What clients wrote stands in cells, so control characters are shown in escapes.
     pub(super) fn row(&mut self, cells: impl IntoIterator<Item = String>) {
-        self.rows
-            .push(cells.into_iter().map(|cell| printable(&cell)).collect());
+        let shown = |cell: String| match cell.as_str() {
+            "" => "-".to_owned(),
+            cell => printable(cell),
+        };
+        self.rows.push(cells.into_iter().map(shown).collect());
     }
 
     /// The table, or `nothing` when it has no rows.
@@ -42,18 +47,6 @@ impl Table {
     fn width(&self, column: usize) -> usize {
         let cells = self.rows.iter().filter_map(|row| row.get(column));
         cells.map(|cell| width(cell)).max().unwrap_or_default()
-    }
-}
-
-/// The text with control characters in escapes, or `-` when it is empty.
-pub(super) fn printable(text: &str) -> String {
-    let escape = |character: char| match character.is_control() {
-        true => character.escape_default().collect::<String>(),
-        false => character.to_string(),
-    };
-    match text {
-        "" => "-".to_owned(),
-        text => text.chars().map(escape).collect(),
     }
 }
 

@@ -7,11 +7,12 @@ use std::time::Duration;
 use countersign_channel::Profile;
 
 use super::error::ConfigError;
+use super::key::key;
 use super::kind::{
     ADDRESS, BIND, BindTo, FILE, FLAG, HOST_PORT, MODE, PROFILE, SERVICE, SPAN, UIDS,
 };
 use super::operation::{agent_telemetry, check_loopback, off_loopback_key};
-use super::reader::{Document, Table, key};
+use super::reader::{Document, Table};
 use super::{HostPort, LogConfig, ServiceName, TelemetryConfig};
 
 /// Everything an agent is told.

@@ -6,8 +6,9 @@ use countersign_channel::server::Network;
 use jiff::Timestamp;
 
 use super::error::ConfigError;
+use super::key::key;
 use super::kind::{DOMAIN, LABEL, MOMENT, NETWORK, TEXT};
-use super::reader::{Table, key};
+use super::reader::Table;
 use super::{ListenerConfig, ServiceConfig};
 
 /// Someone who may still use classical key exchange, until a date.

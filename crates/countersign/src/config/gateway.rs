@@ -6,8 +6,9 @@ use std::time::Duration;
 use countersign_channel::identity::TrustDomain;
 
 use super::error::ConfigError;
+use super::key::key;
 use super::kind::{COUNT, FILE, HEADER_BYTES, LABEL, SPAN, STREAMS, TRUST_DOMAIN};
-use super::reader::{Document, Table, key};
+use super::reader::{Document, Table};
 use super::{
     AuditConfig, ExceptionConfig, GrantConfig, ListenerConfig, LogConfig, OperateConfig,
     ServiceConfig, TelemetryConfig, exception, listener, operation, service,

@@ -8,8 +8,9 @@ use countersign_channel::{Rules, Stage};
 
 use super::HostPort;
 use super::error::ConfigError;
+use super::key::key;
 use super::kind::{ADDRESS, COUNT, FILE, FLAG, HOST_PORT, LABEL, PROFILE, SPAN, STAGE};
-use super::reader::{Table, key};
+use super::reader::Table;
 
 /// One port on which channels are accepted.
 #[derive(Clone, Debug, PartialEq)]

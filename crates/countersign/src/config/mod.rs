@@ -8,6 +8,7 @@ mod agent;
 mod error;
 mod exception;
 mod gateway;
+mod key;
 mod kind;
 mod listener;
 mod network;

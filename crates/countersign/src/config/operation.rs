@@ -4,8 +4,9 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use super::error::ConfigError;
+use super::key::{Key, key};
 use super::kind::{ADDRESS_OR_OFF, FILE, FLAG, LOG_FILTER, LOG_FORMAT};
-use super::reader::{Key, Table, key};
+use super::reader::Table;
 
 /// The log on standard error.
 #[derive(Clone, Debug, PartialEq)]

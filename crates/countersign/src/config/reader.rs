@@ -11,86 +11,14 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::error::{ConfigError, Problem};
-use super::kind::Kind;
+use super::key::{Described, Key};
+use crate::report::printable;
 
 /// A file that is being read.
 pub(super) struct Document {
     file: PathBuf,
     text: String,
     described: RefCell<Vec<Described>>,
-}
-
-/// A key as the documentation shows it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Described {
-    pub(super) header: String,
-    pub(super) name: &'static str,
-    pub(super) kind: &'static str,
-    pub(super) default: String,
-    pub(super) reloads: bool,
-    pub(super) about: &'static str,
-}
-
-/// A key, before it is read.
-pub(super) struct Key<T: 'static> {
-    name: &'static str,
-    kind: &'static Kind<T>,
-    about: &'static str,
-    default: Option<&'static str>,
-    absent: &'static str,
-    reloads: bool,
-}
-
-/// A key of the kind `kind`, taken by a reload.
-pub(super) const fn key<T>(
-    name: &'static str,
-    kind: &'static Kind<T>,
-    about: &'static str,
-) -> Key<T> {
-    Key {
-        name,
-        kind,
-        about,
-        default: None,
-        absent: "",
-        reloads: true,
-    }
-}
-
-impl<T> Key<T> {
-    /// The value, in TOML, that is read when the key is not there.
-    pub(super) const fn or(mut self, toml: &'static str) -> Self {
-        self.default = Some(toml);
-        self
-    }
-
-    /// What it means when an optional key is not there, in words.
-    pub(super) const fn absent(mut self, meaning: &'static str) -> Self {
-        self.absent = meaning;
-        self
-    }
-
-    /// A reload that changes the key is refused.
-    pub(super) const fn until_restart(mut self) -> Self {
-        self.reloads = false;
-        self
-    }
-
-    fn described(&self, header: &str, required: bool) -> Described {
-        let default = match (self.default, required) {
-            (Some(toml), _) => format!("`{toml}`"),
-            (None, true) => "required".to_owned(),
-            (None, false) => self.absent.to_owned(),
-        };
-        Described {
-            header: header.to_owned(),
-            name: self.name,
-            kind: self.kind.name,
-            default,
-            reloads: self.reloads,
-            about: self.about,
-        }
-    }
 }
 
 /// A table of the file.
@@ -400,16 +328,9 @@ fn is_secret(text: &str) -> bool {
 
 /// The text on one line, at most 80 characters of it, with nothing in it that a terminal would obey.
 fn one_line(text: &str) -> String {
-    let printable: String = text.chars().flat_map(printable).collect();
+    let printable = printable(text);
     match printable.char_indices().nth(80) {
         Some((end, _)) => format!("{}…", printable.get(..end).unwrap_or_default()),
         None => printable,
-    }
-}
-
-fn printable(character: char) -> Vec<char> {
-    match character.is_control() {
-        true => character.escape_default().collect(),
-        false => vec![character],
     }
 }

@@ -4,8 +4,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::error::ConfigError;
+use super::key::key;
 use super::kind::{DOMAIN, DOMAINS, FILE, FLAG, HOST_PORT, LABEL, PORT, SPAN};
-use super::reader::{Table, key};
+use super::reader::Table;
 use super::{ClassicalCertificateConfig, HostPort};
 
 /// One upstream service.

@@ -4,7 +4,8 @@ use std::path::{Path, PathBuf};
 
 use toml::{Table, Value};
 
-use super::reader::{Described, Document};
+use super::key::Described;
+use super::reader::Document;
 use super::{AgentConfig, ConfigError, GatewayConfig};
 
 fn root() -> PathBuf {
