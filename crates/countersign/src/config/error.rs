@@ -22,7 +22,7 @@ pub(crate) enum ConfigError {
         /// Where.
         at: Place,
         /// What is wrong.
-        problem: Problem,
+        problem: Box<Problem>,
     },
     /// A key has changed that a reload does not take. Nothing of the new file holds.
     #[error("a reload cannot change `{key}`; the configuration before stays in force")]
@@ -106,6 +106,7 @@ impl ConfigError {
             file: file.to_owned(),
             line,
         };
+        let problem = Box::new(problem);
         Self::Line { at, problem }
     }
 }

@@ -42,14 +42,6 @@ pub(crate) struct ClassicalCertificateConfig {
     pub(crate) key: PathBuf,
 }
 
-impl ListenerConfig {
-    /// Whether clients without an agent are served: there is a certificate for them, and `strict` does not forbid it.
-    pub(crate) fn admits_agentless(&self) -> bool {
-        let allowed = self.rules.stage() != Stage::Strict || self.agentless_in_strict;
-        allowed && !self.classical_certificates.is_empty()
-    }
-}
-
 /// Reads every `[[listener]]`; one with all its defaults when there is none.
 pub(super) fn read(root: &mut Table<'_>) -> Result<Vec<ListenerConfig>, ConfigError> {
     let mut tables = root.tables("listener")?;

@@ -18,10 +18,10 @@ mod reload;
 mod service;
 mod weakening;
 
-pub(crate) use agent::{AgentConfig, AgentListenerConfig, BackoffConfig, Bind, ProxyConfig};
-pub(crate) use error::{ConfigError, Place, Problem};
+pub(crate) use agent::{AgentConfig, AgentListenerConfig, BackoffConfig, Bind};
+pub(crate) use error::ConfigError;
 pub(crate) use exception::{ExceptionConfig, GrantConfig, principal_named};
-pub(crate) use gateway::{GatewayConfig, LimitsConfig, PolicyConfig};
+pub(crate) use gateway::GatewayConfig;
 pub(crate) use listener::{ClassicalCertificateConfig, ListenerConfig};
 pub(crate) use network::{HostPort, ServiceName};
 pub(crate) use operation::{

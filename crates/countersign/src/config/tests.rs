@@ -129,7 +129,7 @@ fn the_shortest_gateway_is_the_strongest() {
         config
             .listeners
             .iter()
-            .all(|listener| !listener.admits_agentless())
+            .all(|listener| listener.classical_certificates.is_empty())
     );
 }
 
