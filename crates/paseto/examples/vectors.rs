@@ -6,26 +6,29 @@ use std::error::Error;
 
 use countersign_paseto::paserk::{Confidential, Identifies, Protects, Seals, Wraps};
 use countersign_paseto::{
-    Generates, Holds, Key, Kind, Local, Mints, Pairs, Secret, SystemRandom, V2, V3, V4,
+    Generates, Holds, InsecureV1, Key, Kind, Local, Mints, Pairs, Secret, SystemRandom, V2, V3, V4,
     mint_payload_with_footer,
 };
 use serde_json::{Value, json};
 
 fn main() -> Result<(), Box<dyn Error>> {
     let mut vectors = Vec::new();
-    whole::<V2>(&mut vectors)?;
-    whole::<V3>(&mut vectors)?;
-    whole::<V4>(&mut vectors)?;
+    tokens_and_keys::<InsecureV1>(&mut vectors)?;
+    tokens_and_keys::<V2>(&mut vectors)?;
+    tokens_and_keys::<V3>(&mut vectors)?;
+    tokens_and_keys::<V4>(&mut vectors)?;
+    vectors.push(sealed::<V2>()?);
+    vectors.push(sealed::<V3>()?);
+    vectors.push(sealed::<V4>()?);
     println!("{}", serde_json::to_string_pretty(&vectors)?);
     Ok(())
 }
 
-/// One vector for every purpose and every type of serialised key.
-fn whole<V>(vectors: &mut Vec<Value>) -> Result<(), Box<dyn Error>>
+/// One vector for each purpose and each type of serialised key but `seal`.
+fn tokens_and_keys<V>(vectors: &mut Vec<Value>) -> Result<(), Box<dyn Error>>
 where
     V: Pairs
         + Protects
-        + Seals
         + Identifies
         + Generates<Local>
         + Generates<Secret>
@@ -44,13 +47,19 @@ where
     vectors.push(wrapped(&secret, &wrapping)?);
     vectors.push(protected(&local)?);
     vectors.push(protected(&secret)?);
-    vectors.push(json!({
+    Ok(())
+}
+
+fn sealed<V: Seals + Pairs + Generates<Local> + Generates<Secret>>() -> Result<Value, Box<dyn Error>>
+{
+    let local = Key::<V, Local>::generate(&SystemRandom)?;
+    let secret = Key::<V, Secret>::generate(&SystemRandom)?;
+    Ok(json!({
         "type": "seal",
         "key": *local.to_paserk(),
         "secret": *secret.to_paserk(),
         "paserk": local.seal(&secret.public(), &SystemRandom)?,
-    }));
-    Ok(())
+    }))
 }
 
 fn token<V, M, P>(minting: &Key<V, M>, opening: &Key<V, P>) -> Result<Value, Box<dyn Error>>

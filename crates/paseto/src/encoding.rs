@@ -1,7 +1,7 @@
 //! Strict base64url (RFC 4648 section 5, no padding, canonical) and pre-authentication encoding.
 
 use base64_simd::URL_SAFE_NO_PAD;
-use base64ct::{Base64UrlUnpadded, Encoding as _};
+use base64ct::{Base64, Base64UrlUnpadded, Encoding as _};
 use zeroize::Zeroizing;
 
 /// Appends the base64url form of what is not secret.
@@ -22,6 +22,17 @@ pub(crate) fn encode_secret(bytes: &[u8]) -> Zeroizing<String> {
 /// Decodes a secret in constant time; `None` as for [`decode`].
 pub(crate) fn decode_secret(text: &str) -> Option<Zeroizing<Vec<u8>>> {
     Base64UrlUnpadded::decode_vec(text).ok().map(Zeroizing::new)
+}
+
+/// The DER of a secret in PEM with this label (RFC 7468), decoded in constant time.
+pub(crate) fn decode_secret_pem(text: &[u8], label: &str) -> Option<Zeroizing<Vec<u8>>> {
+    let mut lines = std::str::from_utf8(text).ok()?.trim_end().lines();
+    let begins = lines.next() == Some(&format!("-----BEGIN {label}-----"));
+    let ends = lines.next_back() == Some(&format!("-----END {label}-----"));
+    let mut base64 = Zeroizing::new(String::with_capacity(text.len()));
+    lines.for_each(|line| base64.push_str(line));
+    let der = Base64::decode_vec(&base64).ok().map(Zeroizing::new)?;
+    (begins && ends).then_some(der)
 }
 
 /// Feeds `sink` the pre-authentication encoding of `pieces` (PASETO Common, "PAE Definition").

@@ -9,6 +9,7 @@ mod random;
 mod ring;
 mod rules;
 mod token;
+mod v1;
 mod v2;
 mod v3;
 mod v4;
@@ -25,6 +26,7 @@ pub use token::{
     Envelope, MAX_TOKEN_LEN, UntrustedToken, VerifiedPayload, mint_payload,
     mint_payload_with_footer,
 };
+pub use v1::InsecureV1;
 pub use v2::V2;
 pub use v3::V3;
 pub use v4::V4;

@@ -84,6 +84,12 @@ pub trait Holds<K: Kind>: Version {
 
     #[doc(hidden)]
     fn serialize(material: &Self::Material) -> Zeroizing<Vec<u8>>;
+
+    /// What a password protected, where others protect more forms of a key than one.
+    #[doc(hidden)]
+    fn parse_protected(bytes: &[u8]) -> Result<Self::Material, InvalidKey> {
+        Self::parse(bytes)
+    }
 }
 
 /// A version that makes keys of kind `K` from randomness.
@@ -135,6 +141,7 @@ pub(crate) mod sealed {
     impl Sealed for super::Local {}
     impl Sealed for super::Public {}
     impl Sealed for super::Secret {}
+    impl Sealed for crate::InsecureV1 {}
     impl Sealed for crate::V2 {}
     impl Sealed for crate::V3 {}
     impl Sealed for crate::V4 {}

@@ -14,6 +14,7 @@ use crate::encoding;
 use crate::error::PaserkError;
 use crate::key::Key;
 use crate::random::Random;
+use crate::v1::InsecureV1;
 use crate::v2::V2;
 use crate::v3::V3;
 use crate::v4::V4;
@@ -89,7 +90,9 @@ impl<V: Protects + Holds<K>, K: Confidential> ProtectedKey<V, K> {
         let keys = V::Suite::of_password(&stretched, nonce);
         keys.check(&[header::<V, K>().as_bytes(), prefix, inner], tag)?;
         keys.apply_keystream(inner);
-        Ok(Key::from_bytes(inner)?)
+        Ok(Key {
+            material: <V as Holds<K>>::parse_protected(inner)?,
+        })
     }
 }
 
@@ -134,6 +137,11 @@ pub trait Protects: Wraps {
 
     #[doc(hidden)]
     const SALT_LEN: usize;
+}
+
+impl Protects for InsecureV1 {
+    type Work = Pbkdf2;
+    const SALT_LEN: usize = 32;
 }
 
 impl Protects for V2 {

@@ -6,6 +6,7 @@ use crate::encoding;
 use crate::error::PaserkError;
 use crate::key::Key;
 use crate::random::{self, Random, RandomnessUnavailable};
+use crate::v1::InsecureV1;
 use crate::v2::V2;
 use crate::v3::V3;
 use crate::v4::V4;
@@ -79,6 +80,14 @@ pub trait Wraps: Holds<Local> {
 
 impl Wraps for V4 {
     type Suite = XChaCha;
+
+    fn wrapping_key(material: &Self::Material) -> &[u8; 32] {
+        material
+    }
+}
+
+impl Wraps for InsecureV1 {
+    type Suite = AesCtr;
 
     fn wrapping_key(material: &Self::Material) -> &[u8; 32] {
         material

@@ -2,8 +2,9 @@
 
 use countersign_paseto::paserk::{Confidential, Seals, Wraps};
 use countersign_paseto::{
-    Envelope, Generates, Holds, Key, KeyId, Kind, Local, Mints, Opens, Pairs, Public, Purpose,
-    Secret, SystemRandom, UntrustedToken, V2, V3, V4, mint_payload, mint_payload_with_footer,
+    Envelope, Generates, Holds, InsecureV1, Key, KeyId, Kind, Local, Mints, Opens, Pairs, Public,
+    Purpose, Secret, SystemRandom, UntrustedToken, V2, V3, V4, mint_payload,
+    mint_payload_with_footer,
 };
 use proptest::prelude::*;
 
@@ -110,6 +111,16 @@ proptest! {
             prop_assert_eq!(read.as_str(), id);
         }
     }
+}
+
+#[test]
+fn version_1_round_trips_too() {
+    let local = Key::<InsecureV1, Local>::generate(&SystemRandom).unwrap();
+    let secret = Key::<InsecureV1, Secret>::generate(&SystemRandom).unwrap();
+    round_trip(b"payload", b"footer", &local, &local);
+    round_trip(b"payload", b"footer", &secret, &secret.public());
+    wrapped(&local, &local);
+    wrapped(&local, &secret);
 }
 
 proptest! {

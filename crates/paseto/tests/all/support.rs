@@ -46,10 +46,12 @@ pub(crate) fn hex(vector: &Value, field: &str) -> Vec<u8> {
     unhex(text(vector, field))
 }
 
-/// The bytes of hexadecimal; PEM as it is.
+/// The bytes of hexadecimal, or the DER in PEM; PEM as it is where there is no DER in it.
 pub(crate) fn unhex(text: &str) -> Vec<u8> {
     if text.starts_with("-----") {
-        return text.as_bytes().to_vec();
+        let base64: String = text.lines().filter(|line| !line.starts_with('-')).collect();
+        let der = base64_simd::STANDARD.decode_to_vec(base64);
+        return der.unwrap_or_else(|_| text.as_bytes().to_vec());
     }
     let nibble = |digit: u8| char::from(digit).to_digit(16).expect("hexadecimal");
     text.as_bytes()

@@ -1,0 +1,305 @@
+//! Version 1 (PASETO "Version 1"): AES-256-CTR with HMAC-SHA-384, and RSASSA-PSS of 2048 bits.
+
+use std::ops::Range;
+
+use aws_lc_rs::encoding::{AsDer, Pkcs8V1Der, PublicKeyX509Der};
+use aws_lc_rs::hmac;
+use aws_lc_rs::rand::SystemRandom as Generator;
+use aws_lc_rs::rsa::{KeyPair as RsaKeyPair, KeySize};
+use aws_lc_rs::signature::{KeyPair, ParsedPublicKey, RSA_PSS_2048_8192_SHA384, RSA_PSS_SHA384};
+use subtle::ConstantTimeEq;
+use zeroize::Zeroizing;
+
+use crate::encoding::{self, pae, pae_vec};
+use crate::error::{InvalidKey, TokenError};
+use crate::key::{Pairs, symmetric};
+use crate::paserk::{HASH_LEN, Identifies};
+use crate::random::{self, Random, RandomnessUnavailable};
+use crate::v3::{V3, aes_256_ctr};
+use crate::version::{Context, Generates, Holds, Local, Mints, Opens, Public, Secret, Version};
+
+/// Version 1, which has been withdrawn: AES-256-CTR and HMAC-SHA-384, RSA of 2048 bits.
+///
+/// It is named insecure for its public tokens: RSA of 2048 bits is at 112 bits of security, below what other versions
+/// offer. It is here to read what others still mint; new tokens are better [`V4`](crate::V4) or [`V3`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum InsecureV1 {}
+
+impl Version for InsecureV1 {
+    const TOKEN: &'static str = "v1";
+    const PASERK: &'static str = "k1";
+    const ASSERTS: bool = false;
+}
+
+impl Identifies for InsecureV1 {
+    fn hash_id(pieces: &[&[u8]]) -> [u8; HASH_LEN] {
+        V3::hash_id(pieces)
+    }
+}
+
+impl Holds<Local> for InsecureV1 {
+    type Material = Zeroizing<[u8; 32]>;
+
+    fn parse(bytes: &[u8]) -> Result<Self::Material, InvalidKey> {
+        symmetric(bytes)
+    }
+
+    fn serialize(material: &Self::Material) -> Zeroizing<Vec<u8>> {
+        Zeroizing::new(material.to_vec())
+    }
+}
+
+impl Generates<Local> for InsecureV1 {
+    fn generate(random: &dyn Random) -> Result<Self::Material, RandomnessUnavailable> {
+        random::bytes(random).map(Zeroizing::new)
+    }
+}
+
+impl Mints<Local> for InsecureV1 {
+    type Purpose = Local;
+
+    /// Section "Encrypt".
+    fn seal(
+        key: &Self::Material,
+        payload: &[u8],
+        context: Context<'_>,
+        random: &dyn Random,
+    ) -> Result<Vec<u8>, RandomnessUnavailable> {
+        let nonce = nonce(&random::bytes(random)?, payload);
+        let keys = LocalKeys::derive(key, &nonce);
+        let mut body = [&nonce, payload].concat();
+        let (_, ciphertext) = body.split_at_mut(nonce.len());
+        aes_256_ctr(&*keys.encryption, &keys.counter, ciphertext);
+        let tag = keys.tag(&nonce, ciphertext, context);
+        body.extend_from_slice(tag.as_ref());
+        Ok(body)
+    }
+}
+
+impl Opens<Local> for InsecureV1 {
+    /// Section "Decrypt".
+    fn open(
+        key: &Self::Material,
+        body: &mut [u8],
+        context: Context<'_>,
+    ) -> Result<Range<usize>, TokenError> {
+        let end = body
+            .len()
+            .checked_sub(TAG_LEN)
+            .ok_or(TokenError::NotAuthentic)?;
+        let (nonce, rest) = body
+            .split_first_chunk_mut::<32>()
+            .ok_or(TokenError::NotAuthentic)?;
+        let (ciphertext, found) = rest
+            .split_last_chunk_mut::<TAG_LEN>()
+            .ok_or(TokenError::NotAuthentic)?;
+        let keys = LocalKeys::derive(key, nonce);
+        if !bool::from(keys.tag(nonce, ciphertext, context).as_ref().ct_eq(found)) {
+            return Err(TokenError::NotAuthentic);
+        }
+        aes_256_ctr(&*keys.encryption, &keys.counter, ciphertext);
+        Ok(nonce.len()..end)
+    }
+}
+
+/// An RSA key of 2048 bits with the exponent 65537, as DER.
+#[derive(Clone)]
+#[expect(unnameable_types, reason = "key material is seen through `Key` alone")]
+pub struct VerifyingKey {
+    parsed: ParsedPublicKey,
+    der: Vec<u8>,
+}
+
+impl Holds<Public> for InsecureV1 {
+    type Material = VerifyingKey;
+
+    /// A SubjectPublicKeyInfo (PASERK "public", k1). There is one form for the one size and exponent that are allowed.
+    fn parse(bytes: &[u8]) -> Result<Self::Material, InvalidKey> {
+        if bytes.len() != SPKI_LEN {
+            return Err(InvalidKey::Length {
+                expected: SPKI_LEN,
+                found: bytes.len(),
+            });
+        }
+        let modulus = bytes
+            .strip_prefix(SPKI_PREFIX)
+            .and_then(|rest| rest.strip_suffix(SPKI_SUFFIX))
+            .ok_or(InvalidKey::Invalid)?;
+        if modulus.first().is_none_or(|first| *first < 0x80) {
+            return Err(InvalidKey::Invalid);
+        }
+        let parsed = ParsedPublicKey::new(&RSA_PSS_2048_8192_SHA384, bytes)
+            .map_err(|_| InvalidKey::Invalid)?;
+        Ok(VerifyingKey {
+            parsed,
+            der: bytes.to_vec(),
+        })
+    }
+
+    fn serialize(material: &Self::Material) -> Zeroizing<Vec<u8>> {
+        Zeroizing::new(material.der.clone())
+    }
+}
+
+impl Opens<Public> for InsecureV1 {
+    /// Section "Verify".
+    fn open(
+        key: &Self::Material,
+        body: &mut [u8],
+        context: Context<'_>,
+    ) -> Result<Range<usize>, TokenError> {
+        let (payload, signature) = body
+            .split_last_chunk::<SIGNATURE_LEN>()
+            .ok_or(TokenError::NotAuthentic)?;
+        key.parsed
+            .verify_sig(&signed(payload, context), signature)
+            .map_err(|_| TokenError::NotAuthentic)?;
+        Ok(0..payload.len())
+    }
+}
+
+/// An RSA key pair and its DER.
+#[expect(unnameable_types, reason = "key material is seen through `Key` alone")]
+pub struct SigningKey {
+    pair: RsaKeyPair,
+    der: Zeroizing<Vec<u8>>,
+    public: VerifyingKey,
+}
+
+impl Holds<Secret> for InsecureV1 {
+    type Material = SigningKey;
+
+    /// An RSAPrivateKey of PKCS #1 (PASERK "secret", k1).
+    fn parse(bytes: &[u8]) -> Result<Self::Material, InvalidKey> {
+        let pair = RsaKeyPair::from_der(bytes).map_err(|_| InvalidKey::Invalid)?;
+        let public: PublicKeyX509Der<'_> = pair
+            .public_key()
+            .as_der()
+            .map_err(|_| InvalidKey::Invalid)?;
+        let public = <Self as Holds<Public>>::parse(public.as_ref())?;
+        Ok(SigningKey {
+            pair,
+            der: Zeroizing::new(bytes.to_vec()),
+            public,
+        })
+    }
+
+    fn serialize(material: &Self::Material) -> Zeroizing<Vec<u8>> {
+        material.der.clone()
+    }
+
+    /// PEM too: it is what the official vectors protect, where they wrap DER.
+    fn parse_protected(bytes: &[u8]) -> Result<Self::Material, InvalidKey> {
+        match encoding::decode_secret_pem(bytes, "RSA PRIVATE KEY") {
+            Some(der) => <Self as Holds<Secret>>::parse(&der),
+            None => <Self as Holds<Secret>>::parse(bytes),
+        }
+    }
+}
+
+impl Generates<Secret> for InsecureV1 {
+    /// The primes come from AWS-LC, which takes no other source.
+    fn generate(_random: &dyn Random) -> Result<Self::Material, RandomnessUnavailable> {
+        let pair = RsaKeyPair::generate(KeySize::Rsa2048).map_err(|_| RandomnessUnavailable)?;
+        let pkcs8: Pkcs8V1Der<'_> = pair.as_der().map_err(|_| RandomnessUnavailable)?;
+        let (_, pkcs1) = pkcs8.as_ref().split_at(PKCS8_HEADER_LEN);
+        Ok(<Self as Holds<Secret>>::parse(pkcs1).expect("AWS-LC reads the key that it made"))
+    }
+}
+
+impl Pairs for InsecureV1 {
+    fn public(secret: &SigningKey) -> VerifyingKey {
+        secret.public.clone()
+    }
+}
+
+impl Mints<Secret> for InsecureV1 {
+    type Purpose = Public;
+
+    /// Section "Sign". The signature's salt comes from AWS-LC, which takes no other source.
+    fn seal(
+        key: &Self::Material,
+        payload: &[u8],
+        context: Context<'_>,
+        _random: &dyn Random,
+    ) -> Result<Vec<u8>, RandomnessUnavailable> {
+        let mut signature = [0; SIGNATURE_LEN];
+        key.pair
+            .sign(
+                &RSA_PSS_SHA384,
+                &Generator::new(),
+                &signed(payload, context),
+                &mut signature,
+            )
+            .map_err(|_| RandomnessUnavailable)?;
+        Ok([payload, &signature].concat())
+    }
+}
+
+fn signed(payload: &[u8], context: Context<'_>) -> Vec<u8> {
+    pae_vec(&[b"v1.public.", payload, context.footer])
+}
+
+/// The nonce covers the payload too, so that a bad source of randomness repeats it for equal payloads alone.
+fn nonce(random: &[u8; 32], payload: &[u8]) -> [u8; 32] {
+    let key = hmac::Key::new(hmac::HMAC_SHA384, random);
+    let tag = hmac::sign(&key, payload);
+    *tag.as_ref().first_chunk().expect("SHA-384 has 48 bytes")
+}
+
+/// The keys of one local token, split from the long-lived key by the first half of its nonce.
+struct LocalKeys {
+    encryption: Zeroizing<[u8; 32]>,
+    counter: [u8; 16],
+    authentication: hmac::Key,
+}
+
+impl LocalKeys {
+    /// HKDF to 32 bytes each (RFC 5869): one block of HMAC-SHA-384, cut.
+    fn derive(key: &[u8; 32], nonce: &[u8; 32]) -> Self {
+        let (salt, counter) = nonce.split_at(16);
+        let salt = hmac::Key::new(hmac::HMAC_SHA384, salt);
+        let extracted = hmac::Key::new(hmac::HMAC_SHA384, hmac::sign(&salt, key).as_ref());
+        let expand = |label: &[u8]| {
+            let mut block = hmac::Context::with_key(&extracted);
+            block.update(label);
+            block.update(&[1]);
+            Zeroizing::new(
+                *block
+                    .sign()
+                    .as_ref()
+                    .first_chunk::<32>()
+                    .expect("SHA-384 has 48 bytes"),
+            )
+        };
+        Self {
+            encryption: expand(b"paseto-encryption-key"),
+            counter: counter.try_into().expect("the last 16 of 32 bytes"),
+            authentication: hmac::Key::new(
+                hmac::HMAC_SHA384,
+                &*expand(b"paseto-auth-key-for-aead"),
+            ),
+        }
+    }
+
+    fn tag(&self, nonce: &[u8; 32], ciphertext: &[u8], context: Context<'_>) -> hmac::Tag {
+        let mut mac = hmac::Context::with_key(&self.authentication);
+        pae(
+            &[b"v1.local.", nonce, ciphertext, context.footer],
+            |bytes| mac.update(bytes),
+        );
+        mac.sign()
+    }
+}
+
+const TAG_LEN: usize = 48;
+const SIGNATURE_LEN: usize = 256;
+/// PKCS #8 before the PKCS #1 key of 2048 bits inside: version, algorithm, three lengths (RFC 5208 section 5).
+const PKCS8_HEADER_LEN: usize = 26;
+const SPKI_LEN: usize = 294;
+/// SubjectPublicKeyInfo up to the modulus of 2048 bits (RFC 8017 appendix A.1.1, RFC 3279 section 2.3.1).
+const SPKI_PREFIX: &[u8] =
+    b"\x30\x82\x01\x22\x30\x0d\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x01\x01\x05\x00\
+\x03\x82\x01\x0f\x00\x30\x82\x01\x0a\x02\x82\x01\x01\x00";
+/// The exponent 65537.
+const SPKI_SUFFIX: &[u8] = b"\x02\x03\x01\x00\x01";
