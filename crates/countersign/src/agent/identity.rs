@@ -334,74 +334,21 @@ impl Report for IdentityError {
 
 #[cfg(test)]
 mod tests {
-    use countersign_channel::identity::{
-        Authority, BundleDraft, CertificateRequest, TrustDomainKey, Validity,
-    };
-
     use super::*;
-    use crate::join_string::JoinToken;
+    use crate::agent::tests::Domain;
 
-    /// A trust domain as a gateway has it.
-    struct Domain {
-        key: TrustDomainKey,
-        authority: Authority,
-        name: TrustDomain,
+    fn join_string(domain: &Domain) -> JoinString {
+        let address = "gate.example.org:8443".parse().unwrap();
+        domain.join_string(address, "v4.local.secret")
     }
 
-    impl Domain {
-        fn new() -> Self {
-            let name = TrustDomain::parse("example.org").unwrap();
-            let validity = Validity::anchor(Timestamp::now());
-            Self {
-                key: TrustDomainKey::generate().unwrap(),
-                authority: Authority::generate(name.clone(), KeyAlgorithm::MlDsa87, validity)
-                    .unwrap(),
-                name,
-            }
-        }
-
-        fn bundle(&self, version: u64) -> SignedTrustBundle {
-            let draft = BundleDraft {
-                trust_domain: self.name.clone(),
-                version,
-                issued_at: Timestamp::now(),
-                anchors: vec![self.authority.anchor().clone()],
-            };
-            self.key.sign(&draft).unwrap()
-        }
-
-        fn issue(&self, key: &PrivateKey, name: &str, version: u64) -> Issued {
-            let request = CertificateRequest::write(key).unwrap();
-            let proven = CertificateRequest::from_der(&request).unwrap();
-            let id = self.name.agent(name).unwrap();
-            let validity = Validity::leaf(Timestamp::now());
-            let leaf = self
-                .authority
-                .issue(&proven.prove().unwrap(), &id, validity)
-                .unwrap();
-            Issued {
-                chain: vec![leaf],
-                bundle: self.bundle(version),
-            }
-        }
-
-        fn join_string(&self) -> JoinString {
-            JoinString {
-                address: "gate.example.org:8443".parse().unwrap(),
-                trust_domain: self.name.clone(),
-                pin: self.key.pin(),
-                token: JoinToken::new("v4.local.secret".to_owned()),
-            }
-        }
-
-        fn join(&self, directory: &std::path::Path) -> Identity {
-            let home = Home::open(directory).unwrap();
-            let key = key_for(&home, Profile::HybridV1).unwrap();
-            let issued = self.issue(&key, "laptop", 1);
-            let join = self.join_string();
-            let bundle = issued.bundle.clone().verify(&join.pin, &self.name).unwrap();
-            Identity::joined(home, &join, key, bundle, issued).unwrap()
-        }
+    fn join(domain: &Domain, directory: &std::path::Path) -> Identity {
+        let home = Home::open(directory).unwrap();
+        let key = key_for(&home, Profile::HybridV1).unwrap();
+        let issued = domain.issue(&key, "laptop", 1);
+        let join = join_string(domain);
+        let bundle = issued.bundle.clone().verify(&join.pin, &domain.name);
+        Identity::joined(home, &join, key, bundle.unwrap(), issued).unwrap()
     }
 
     fn read(directory: &std::path::Path) -> Result<Standing, IdentityError> {
@@ -412,7 +359,7 @@ mod tests {
     fn an_agent_that_joined_finds_itself_again() {
         let root = tempfile::tempdir().unwrap();
         let directory = root.path().join("agent");
-        let joined = Domain::new().join(&directory);
+        let joined = join(&Domain::new(), &directory);
         let svid = Arc::clone(&joined.current().svid);
         drop(joined);
         let Standing::Joined(again) = read(&directory).unwrap() else {
@@ -430,7 +377,7 @@ mod tests {
         let domain = Domain::new();
         let home = Home::open(&directory).unwrap();
         let key = key_for(&home, Profile::HybridV1).unwrap();
-        keep_join_string(&home, &domain.join_string()).unwrap();
+        keep_join_string(&home, &join_string(&domain)).unwrap();
         drop(home);
         let Standing::Outside(home) = read(&directory).unwrap() else {
             panic!("the agent has not joined");
@@ -446,7 +393,7 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let directory = root.path().join("agent");
         let domain = Domain::new();
-        let identity = domain.join(&directory);
+        let identity = join(&domain, &directory);
         identity
             .renewed(domain.issue(identity.key(), "laptop", 2))
             .unwrap();
@@ -464,7 +411,7 @@ mod tests {
     fn a_renewal_with_an_older_bundle_another_name_or_another_key_is_not_taken() {
         let root = tempfile::tempdir().unwrap();
         let domain = Domain::new();
-        let identity = domain.join(&root.path().join("agent"));
+        let identity = join(&domain, &root.path().join("agent"));
         let before = identity.current();
         let stranger = PrivateKey::generate(KeyAlgorithm::MlDsa65).unwrap();
         let older = identity.renewed(domain.issue(identity.key(), "laptop", 0));
@@ -482,7 +429,7 @@ mod tests {
     fn a_damaged_file_is_named_with_the_way_out() {
         let root = tempfile::tempdir().unwrap();
         let directory = root.path().join("agent");
-        let identity = Domain::new().join(&directory);
+        let identity = join(&Domain::new(), &directory);
         identity.home().write(Item::Bundle, b"{}").unwrap();
         drop(identity);
         let error = read(&directory).unwrap_err();
@@ -497,7 +444,7 @@ mod tests {
     #[test]
     fn a_profile_that_does_not_allow_the_key_is_told() {
         let root = tempfile::tempdir().unwrap();
-        let identity = Domain::new().join(&root.path().join("agent"));
+        let identity = join(&Domain::new(), &root.path().join("agent"));
         identity.check_profile(Profile::HybridV1).unwrap();
         let error = identity.check_profile(Profile::Cnsa2V1).unwrap_err();
         assert_eq!(

@@ -1,4 +1,4 @@
-//! Listeners and proxies in front of a stand-in for the gateway.
+//! Listeners and proxies in front of a stand-in for the link.
 
 use std::io;
 use std::net::SocketAddr;
@@ -12,10 +12,10 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream, UnixStream};
 use tokio_util::sync::CancellationToken;
 
-use super::listener::{Listener, bind_tcp, serve_each};
-use super::open::{Carriage, Open, OpenError};
-use super::proxy;
-use super::sessions::Sessions;
+use crate::agent::listener::{Listener, bind_tcp, serve_each};
+use crate::agent::open::{Carriage, Open, OpenError};
+use crate::agent::proxy;
+use crate::agent::sessions::Sessions;
 use crate::config::{AgentListenerConfig, Bind, ServiceName};
 use crate::report::{Failure, Report};
 
