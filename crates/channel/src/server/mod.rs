@@ -202,9 +202,12 @@ impl Acceptor {
             Some(Ok(Ok(stream))) => Ok(stream),
             Some(Ok(Err((error, mut io)))) => {
                 place.hold(opening::hang_up(&mut io)).await;
-                let refusal = choice.refusal.clone();
-                Err(refusal
-                    .unwrap_or_else(|| refusal::of_io(&error, offer, choice.exception.is_some())))
+                let seen = refusal::of_io(&error, offer, choice.exception.is_some());
+                Err(match (&choice.refusal, seen) {
+                    // rustls has no word of its own for a configuration that shows no certificate.
+                    (Some(refusal), Refusal::Protocol(_)) => refusal.clone(),
+                    (_, seen) => seen,
+                })
             }
         }
     }

@@ -62,18 +62,23 @@ async fn a_classical_client_reads_handshake_failure_on_the_wire() {
 
 #[tokio::test]
 async fn a_client_of_tls_1_2_reads_protocol_version_on_the_wire() {
-    let (world, acceptor) = hybrid();
-    let mut hello = client_hello(&world, &[kx_group::X25519]);
-    // supported_versions, whose absence makes a ClientHello one of TLS 1.2, becomes an extension nobody knows.
-    let extension = [0x00, 0x2b, 0x00, 0x03, 0x02, 0x03, 0x04];
-    let at = hello
-        .windows(7)
-        .position(|window| window == extension)
-        .unwrap();
-    hello[at] = 0xfe;
-    let (refusal, answer) = exchange(&acceptor, &hello).await;
-    assert_eq!(refusal, Refusal::TlsVersion);
-    assert_eq!(answer, alert(PROTOCOL_VERSION));
+    for stage in Stage::ALL {
+        for group in [kx_group::X25519, kx_group::X25519MLKEM768] {
+            let world = World::new(Profile::HybridV1);
+            let acceptor = world.acceptor(world.listener(stage));
+            let mut hello = client_hello(&world, &[group]);
+            // supported_versions, whose absence makes a ClientHello one of TLS 1.2, becomes an extension nobody knows.
+            let extension = [0x00, 0x2b, 0x00, 0x03, 0x02, 0x03, 0x04];
+            let at = hello
+                .windows(7)
+                .position(|window| window == extension)
+                .unwrap();
+            hello[at] = 0xfe;
+            let (refusal, answer) = exchange(&acceptor, &hello).await;
+            assert_eq!(refusal, Refusal::TlsVersion, "{stage}");
+            assert_eq!(answer, alert(PROTOCOL_VERSION), "{stage}");
+        }
+    }
 }
 
 #[tokio::test]
