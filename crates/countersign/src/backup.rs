@@ -1,17 +1,17 @@
 //! Backups: a gateway's whole state in one file, sealed with a passphrase, its root key included.
 //!
-//! The file has two lines of text and then bytes: the name of the format; how the key is derived, as JSON; the root key
-//! and a snapshot of the database under AES-256-GCM, with both lines authenticated. The key comes from the passphrase by
-//! PBKDF2 (RFC 8018 section 5.2) with HMAC-SHA-384 and a fresh salt, so that each is used for one message.
+//! The file has two lines of text and then bytes: the name of the format; a JSON object with a fresh key under the
+//! passphrase, as PASERK `k4.local-pw` (Argon2id); then the root key and a snapshot of the database under AES-256-GCM, with
+//! both lines authenticated.
 
 use std::io::{self, Write};
-use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
-use aws_lc_rs::pbkdf2;
-use base64ct::{Base64, Encoding};
+use aws_lc_rs::hmac;
 use countersign_channel::identity::TrustDomain;
+use countersign_paseto::paserk::{Argon2id, ProtectedKey, WorkLimits};
+use countersign_paseto::{Key, Local, PaserkError, SystemRandom, V4};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
@@ -25,7 +25,7 @@ use crate::store::{Contents, Lock, SqliteStore, Store, StoreError};
 
 mod passphrase;
 
-pub(crate) use passphrase::{Passphrase, PassphraseError};
+pub(crate) use passphrase::Passphrase;
 
 /// Where a restored state goes.
 #[derive(Clone, Debug)]
@@ -56,9 +56,9 @@ pub(crate) enum BackupError {
     /// A later version made it.
     #[error("the backup `{}` has the format `{format}`, this program reads `{FORMAT}`", file.display())]
     NewerFormat { file: PathBuf, format: String },
-    /// Its key would take longer to derive than any backup of ours.
-    #[error("the backup `{}` asks for {iterations} iterations, the limit is {MOST_ITERATIONS}", file.display())]
-    TooManyIterations { file: PathBuf, iterations: u32 },
+    /// Its key would cost more than that of any backup of ours.
+    #[error("the passphrase of `{}` costs too much to check", file.display())]
+    TooCostly { file: PathBuf, source: PaserkError },
     /// The passphrase is another one, or the file was damaged.
     #[error("the passphrase does not open `{}`, or the file is damaged", file.display())]
     Sealed { file: PathBuf },
@@ -227,14 +227,13 @@ struct Opened {
     created_at: Timestamp,
 }
 
-/// How the key is derived, and when the backup was made.
+/// When the backup was made, and its key.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Header {
     created_at: Timestamp,
-    kdf: String,
-    iterations: u32,
-    salt: String,
+    /// `k4.local-pw`: opened by the passphrase.
+    key: String,
 }
 
 fn seal(
@@ -243,13 +242,11 @@ fn seal(
     passphrase: &Passphrase,
     now: Timestamp,
 ) -> Result<Vec<u8>, BackupError> {
-    let mut salt = [0; SALT_LEN];
-    aws_lc_rs::rand::fill(&mut salt).map_err(|_| BackupError::Library)?;
+    let key = Key::<V4, Local>::generate(&SystemRandom).map_err(|_| BackupError::Library)?;
+    let protected = key.protect(passphrase.expose_secret(), WORK, &SystemRandom);
     let header = Header {
         created_at: now,
-        kdf: KDF.to_owned(),
-        iterations: ITERATIONS,
-        salt: Base64::encode_string(&salt),
+        key: protected.map_err(|_| BackupError::Library)?,
     };
     let header = serde_json::to_string(&header).map_err(|_| BackupError::Library)?;
     let header = format!("{FORMAT}\n{header}\n");
@@ -257,7 +254,7 @@ fn seal(
     body.extend_from_slice(root.as_bytes());
     body.push(b'\n');
     body.extend_from_slice(database);
-    key(passphrase, &salt, ITERATIONS)?
+    cipher(&key)?
         .seal_in_place_append_tag(only_nonce(), Aad::from(header.as_bytes()), &mut body)
         .map_err(|_| BackupError::Library)?;
     Ok([header.as_bytes(), &body].concat())
@@ -268,10 +265,9 @@ fn open(file: &Path, mut sealed: Vec<u8>, passphrase: &Passphrase) -> Result<Ope
         file: file.to_owned(),
     };
     let (header, length) = read_header(file, &sealed)?;
-    let salt = Base64::decode_vec(&header.salt).map_err(|_| not_a_backup())?;
-    let key = key(passphrase, &salt, header.iterations)?;
+    let key = unlock(file, &header, passphrase)?;
     let mut body = Zeroizing::new(sealed.split_off(length));
-    let opened = key
+    let opened = cipher(&key)?
         .open_in_place(only_nonce(), Aad::from(&sealed), &mut body)
         .map_err(|_| BackupError::Sealed {
             file: file.to_owned(),
@@ -314,32 +310,40 @@ fn read_header(file: &Path, sealed: &[u8]) -> Result<(Header, usize), BackupErro
         });
     }
     let read: Header = serde_json::from_slice(header).map_err(|_| not_a_backup())?;
-    if name != FORMAT || read.kdf != KDF || header.last() != Some(&b'\n') {
+    if name != FORMAT || header.last() != Some(&b'\n') {
         return Err(not_a_backup());
-    }
-    if read.iterations > MOST_ITERATIONS {
-        let (file, iterations) = (file.to_owned(), read.iterations);
-        return Err(BackupError::TooManyIterations { file, iterations });
     }
     Ok((read, format.len() + header.len()))
 }
 
-fn key(passphrase: &Passphrase, salt: &[u8], iterations: u32) -> Result<LessSafeKey, BackupError> {
-    let iterations = NonZeroU32::new(iterations).ok_or(BackupError::Library)?;
-    let mut key = Zeroizing::new([0; 32]);
-    let secret = passphrase.expose_secret();
-    pbkdf2::derive(
-        pbkdf2::PBKDF2_HMAC_SHA384,
-        iterations,
-        salt,
-        secret,
-        key.as_mut(),
-    );
-    let key = UnboundKey::new(&AES_256_GCM, key.as_ref()).map_err(|_| BackupError::Library)?;
+fn unlock(
+    file: &Path,
+    header: &Header,
+    passphrase: &Passphrase,
+) -> Result<Key<V4, Local>, BackupError> {
+    let file = file.to_owned();
+    let unlocked = ProtectedKey::<V4, Local>::parse(&header.key)
+        .and_then(|key| key.unlock(passphrase.expose_secret(), &WorkLimits::default()));
+    unlocked.map_err(|source| match source {
+        PaserkError::TooCostly { .. } => BackupError::TooCostly { file, source },
+        PaserkError::NotAuthentic => BackupError::Sealed { file },
+        _ => BackupError::NotABackup { file },
+    })
+}
+
+/// The cipher of the body: its key is derived, since a PASETO key is used for PASETO and nothing else.
+fn cipher(key: &Key<V4, Local>) -> Result<LessSafeKey, BackupError> {
+    let key = hmac::Key::new(hmac::HMAC_SHA384, &key.expose_secret());
+    let derived = hmac::sign(&key, b"countersign backup v1 body");
+    let (derived, _) = derived
+        .as_ref()
+        .split_first_chunk::<32>()
+        .ok_or(BackupError::Library)?;
+    let key = UnboundKey::new(&AES_256_GCM, derived).map_err(|_| BackupError::Library)?;
     Ok(LessSafeKey::new(key))
 }
 
-/// Each key seals one message: its salt is fresh.
+/// Each key seals one message: it is fresh.
 fn only_nonce() -> Nonce {
     Nonce::assume_unique_for_key([0; NONCE_LEN])
 }
@@ -402,15 +406,22 @@ async fn blocking<T: Send + 'static>(
 }
 
 const FORMAT: &str = "countersign-backup-v1";
-const KDF: &str = "pbkdf2-hmac-sha384";
-const SALT_LEN: usize = 32;
 const MAX_HEADER: usize = 1024;
 
-/// About a second of one core; five times what OWASP asked of PBKDF2 with SHA-512 in 2023.
-const ITERATIONS: u32 = if cfg!(test) { 1_000 } else { 1_000_000 };
-
-/// A file from elsewhere must not cost minutes.
-const MOST_ITERATIONS: u32 = 20_000_000;
+/// About a second of one core and 128 MiB: whoever finds the file pays that for each guess.
+const WORK: Argon2id = if cfg!(test) {
+    Argon2id {
+        memory: 64 << 10,
+        passes: 1,
+        parallelism: 1,
+    }
+} else {
+    Argon2id {
+        memory: 128 << 20,
+        passes: 4,
+        parallelism: 1,
+    }
+};
 
 #[cfg(test)]
 mod tests;

@@ -155,7 +155,7 @@ impl Custody {
         Ok(())
     }
 
-    /// Renews the gateway's certificates and lets keys take turns, where it is time.
+    /// Renews the gateway's certificates and lets keys take turns, where it is time, and writes down who was seen.
     ///
     /// # Errors
     ///
@@ -172,6 +172,7 @@ impl Custody {
         }
         self.rotated("access", self.access.rings().rotate(now).await?);
         self.rotated("join", self.enrolment.rings().rotate(now).await?);
+        self.state.keep_seen().await?;
         Ok(())
     }
 
@@ -200,6 +201,7 @@ impl Custody {
     ///
     /// Something could not be written.
     pub(crate) async fn close(&self) -> Result<(), CustodyError> {
+        self.state.keep_seen().await?;
         self.state.close().await?;
         self.audit.flush().await?;
         Ok(())

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 
 use arc_swap::ArcSwap;
 use countersign_channel::identity::SpkiHash;
@@ -24,6 +24,8 @@ pub(crate) struct State {
     revision: watch::Sender<u64>,
     /// One write at a time, so that snapshots follow each other as the transactions did.
     writing: Mutex<()>,
+    /// Who was there since the last time that was written down.
+    seen: std::sync::Mutex<BTreeMap<String, Timestamp>>,
 }
 
 /// The state at one revision. Cheap to hold, never changed.
@@ -105,6 +107,7 @@ impl State {
             revision: watch::Sender::new(snapshot.revision),
             snapshot: ArcSwap::from_pointee(snapshot),
             writing: Mutex::new(()),
+            seen: std::sync::Mutex::default(),
         };
         Ok((Arc::new(state), contents.secrets))
     }
@@ -230,15 +233,23 @@ impl State {
         .await
     }
 
-    /// Notes when agents were last seen: in the store and in memory, without a new revision.
+    /// Notes that an agent is there now. Kept in memory until [`State::keep_seen`].
+    pub(crate) fn seen(&self, name: &str, now: Timestamp) {
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        seen.insert(name.to_owned(), now);
+    }
+
+    /// Writes when agents were last seen to the store and into the snapshot, without a new revision.
     ///
     /// # Errors
     ///
     /// The store cannot be written.
-    pub(crate) async fn seen(
-        self: &Arc<Self>,
-        agents: Vec<(String, Timestamp)>,
-    ) -> Result<(), StoreError> {
+    pub(crate) async fn keep_seen(self: &Arc<Self>) -> Result<(), StoreError> {
+        let seen = std::mem::take(&mut *self.seen.lock().unwrap_or_else(PoisonError::into_inner));
+        if seen.is_empty() {
+            return Ok(());
+        }
+        let agents: Vec<(String, Timestamp)> = seen.into_iter().collect();
         self.write(|state| async move {
             state.store.seen(&agents).await?;
             let mut snapshot = Snapshot::clone(&state.snapshot.load());

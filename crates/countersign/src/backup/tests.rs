@@ -157,31 +157,37 @@ async fn a_backup_with_one_bit_changed_opens_nothing() {
 async fn what_is_no_backup_costs_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("file");
-    let header = |iterations: u32, kdf: &str| {
-        let header = format!(
-            r#"{{"created_at":"2027-01-15T08:00:00Z","kdf":"{kdf}","iterations":{iterations},"salt":"AAAA"}}"#
-        );
-        format!("countersign-backup-v1\n{header}\nbody")
+    let header = |format: &str, key: &str| {
+        let created_at = now();
+        format!("{format}\n{{\"created_at\":\"{created_at}\",\"key\":\"{key}\"}}\nbody")
     };
+    let key = Key::<V4, Local>::generate(&SystemRandom).unwrap();
+    let costly = costly(&key.protect(b"passphrase", WORK, &SystemRandom).unwrap());
     let not_a_backup = "`FILE` is no backup of countersign".to_owned();
     let cases = [
         (String::new(), not_a_backup.clone()),
         ("\n\n\n".to_owned(), not_a_backup.clone()),
         ("x".repeat(10_000), not_a_backup.clone()),
-        (header(1000, "rot13"), not_a_backup),
+        (header(FORMAT, "k4.local.AAAA"), not_a_backup),
         (
-            header(1000, KDF).replace("-v1", "-v2"),
+            header("countersign-backup-v2", "?"),
             "the backup `FILE` has the format `countersign-backup-v2`, this program reads `countersign-backup-v1`".to_owned(),
         ),
-        (
-            header(u32::MAX, KDF),
-            "the backup `FILE` asks for 4294967295 iterations, the limit is 20000000".to_owned(),
-        ),
+        (header(FORMAT, &costly), "the passphrase of `FILE` costs too much to check".to_owned()),
     ];
     for (content, expected) in cases {
         fs::write(&file, content).unwrap();
         check_refused(&file, right(), &expected).await;
     }
+}
+
+/// The same key, asking for 4 GiB: the memory stands after the salt of 16 bytes.
+fn costly(protected: &str) -> String {
+    use base64ct::{Base64UrlUnpadded, Encoding};
+    let (header, data) = protected.rsplit_once('.').unwrap();
+    let mut data = Base64UrlUnpadded::decode_vec(data).unwrap();
+    data[16..24].copy_from_slice(&(4u64 << 30).to_be_bytes());
+    format!("{header}.{}", Base64UrlUnpadded::encode_string(&data))
 }
 
 #[tokio::test]

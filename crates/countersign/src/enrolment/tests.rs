@@ -567,6 +567,21 @@ async fn reopen(folder: &TempDir, now: Timestamp) -> Custody {
 }
 
 #[tokio::test]
+async fn when_an_agent_was_seen_is_kept_without_a_new_revision() {
+    let mut gateway = Gateway::new().await;
+    let token = gateway.join_string("laptop", false).await;
+    gateway.enrol(&token, &key()).await.unwrap();
+    let revision = gateway.custody.state.snapshot().revision;
+    gateway.later(60);
+    gateway.custody.state.seen("laptop", gateway.now);
+    gateway.custody.state.seen("nobody", gateway.now);
+    gateway.custody.maintain(gateway.now).await.unwrap();
+    let snapshot = gateway.custody.state.snapshot();
+    assert_eq!(snapshot.agents["laptop"].last_seen, Some(gateway.now));
+    assert_eq!(snapshot.revision, revision);
+}
+
+#[tokio::test]
 async fn each_outcome_is_in_the_audit_trail() {
     let gateway = Gateway::new().await;
     let token = gateway.join_string("laptop", false).await;

@@ -113,6 +113,9 @@ fn opened(gateway: &Gateway, channel: &LiveChannel) {
         channel = %channel.id, principal = channel.principal(), peer = %record.peer_address,
         group = record.negotiated.as_ref().map(|n| n.group.to_string()), "channel opened"
     );
+    if let Some(name) = channel.agent_name() {
+        gateway.custody.state.seen(name, record.at);
+    }
     gateway.custody.audit.record(Event::ChannelOpened {
         channel: channel.id.to_string(),
         principal: channel.principal(),

@@ -2,15 +2,23 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::*;
 
-/// One of each; [`the_page_lists_each_event_with_its_fields`] finds one that is missing.
+/// One of each; [`each_event_has_an_example`] finds one that is missing.
 fn examples() -> Vec<Event> {
-    let text = || "text".to_owned();
-    let at = Timestamp::UNIX_EPOCH;
-    let peer: SocketAddr = ([192, 0, 2, 7], 40000).into();
-    let key = SpkiHash::from([7; 48]);
-    let operator = Operator { uid: 1000 };
-    let file = PathBuf::from("file");
-    let record = serde_json::json!({});
+    [
+        of_the_gateway(),
+        of_identities(),
+        of_channels(),
+        of_streams(),
+    ]
+    .concat()
+}
+
+fn text() -> String {
+    "text".to_owned()
+}
+
+fn of_the_gateway() -> Vec<Event> {
+    let (at, operator, file) = (Timestamp::UNIX_EPOCH, OPERATOR, PathBuf::from("file"));
     vec![
         Event::Start {
             version: text(),
@@ -31,12 +39,32 @@ fn examples() -> Vec<Event> {
             stage: text(),
             profile: text(),
         },
-        Event::ExceptionUsed {
-            exception: text(),
-            owner: text(),
-            channel: text(),
-            peer,
+        Event::GrantAdded {
+            principal: text(),
+            service: text(),
+            operator,
         },
+        Event::GrantRemoved {
+            principal: text(),
+            service: text(),
+            operator,
+        },
+        Event::BackupCreated {
+            file: file.clone(),
+            operator,
+        },
+        Event::BackupRestored {
+            file,
+            created_at: at,
+            operator,
+        },
+    ]
+}
+
+fn of_identities() -> Vec<Event> {
+    let (at, operator, peer) = (Timestamp::UNIX_EPOCH, OPERATOR, peer());
+    let key = SpkiHash::from([7; 48]);
+    vec![
         Event::JoinStringCreated {
             name: text(),
             token_id: text(),
@@ -77,6 +105,12 @@ fn examples() -> Vec<Event> {
             reason: text(),
             operator,
         },
+    ]
+}
+
+fn of_keys() -> Vec<Event> {
+    let (at, peer) = (Timestamp::UNIX_EPOCH, peer());
+    vec![
         Event::TokenMinted {
             subject: text(),
             token_id: text(),
@@ -95,6 +129,18 @@ fn examples() -> Vec<Event> {
         Event::TrustBundlePublished {
             version: 1,
             key: text(),
+        },
+    ]
+}
+
+fn of_channels() -> Vec<Event> {
+    let (operator, peer, record) = (OPERATOR, peer(), serde_json::json!({}));
+    vec![
+        Event::ExceptionUsed {
+            exception: text(),
+            owner: text(),
+            channel: text(),
+            peer,
         },
         Event::ChannelOpened {
             channel: text(),
@@ -117,6 +163,11 @@ fn examples() -> Vec<Event> {
             principal: text(),
             operator,
         },
+    ]
+}
+
+fn of_streams() -> Vec<Event> {
+    vec![
         Event::StreamAllowed {
             channel: text(),
             stream: text(),
@@ -151,27 +202,14 @@ fn examples() -> Vec<Event> {
             service: text(),
             reason: text(),
         },
-        Event::GrantAdded {
-            principal: text(),
-            service: text(),
-            operator,
-        },
-        Event::GrantRemoved {
-            principal: text(),
-            service: text(),
-            operator,
-        },
-        Event::BackupCreated {
-            file: file.clone(),
-            operator,
-        },
-        Event::BackupRestored {
-            file,
-            created_at: at,
-            operator,
-        },
     ]
 }
+
+fn peer() -> SocketAddr {
+    ([192, 0, 2, 7], 40000).into()
+}
+
+const OPERATOR: Operator = Operator { uid: 1000 };
 
 fn name_and_fields(event: &Event) -> (String, BTreeSet<String>) {
     let serde_json::Value::Object(mut fields) = serde_json::to_value(event).unwrap() else {
