@@ -137,6 +137,9 @@ pub(crate) enum JoinStringCommand {
         /// The address under which the agent reaches the gateway, when the listener's is not it.
         #[arg(long, value_name = "HOST:PORT", value_parser = host_port)]
         address: Option<HostPort>,
+        /// Write it to a new file that only you can read, instead of standard output.
+        #[arg(long, value_name = "FILE")]
+        output: Option<PathBuf>,
     },
 }
 

@@ -56,6 +56,17 @@ pub(crate) enum ShutOut {
     OtherKey { name: String },
 }
 
+impl ShutOut {
+    /// The stable `code` of the problem that the agent is told.
+    pub(crate) const fn code(&self) -> &'static str {
+        match self {
+            Self::NotEnrolled { .. } => "not_enrolled",
+            Self::Revoked { .. } => "revoked",
+            Self::OtherKey { .. } => "wrong_key",
+        }
+    }
+}
+
 impl Snapshot {
     /// The agent whose key this is, if it may come in.
     ///

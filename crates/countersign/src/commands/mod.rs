@@ -2,6 +2,7 @@
 
 mod check_config;
 mod client;
+mod secret_file;
 mod serve;
 mod show;
 mod table;
@@ -15,6 +16,7 @@ use serde::de::DeserializeOwned;
 
 use self::client::Client;
 pub(crate) use self::client::CommandError;
+use self::secret_file::SecretFile;
 pub(crate) use self::serve::{agent, gateway};
 use self::show::Show;
 use crate::audit::Operator;
@@ -41,6 +43,7 @@ pub(crate) async fn join_string(
         expires_in,
         replace,
         address,
+        output,
     } = options.command;
     let request = JoinStringRequest {
         name,
@@ -48,9 +51,28 @@ pub(crate) async fn join_string(
         replace,
         address: address.map(|address| address.to_string()),
     };
-    Asked::of(&options.gateway, format)?
-        .post::<JoinStringCreated>("/join-strings", &request)
-        .await
+    let gateway = Asked::of(&options.gateway, format)?;
+    let Some(output) = output else {
+        return gateway
+            .post::<JoinStringCreated>("/join-strings", &request)
+            .await;
+    };
+    // The file first: a join string that cannot be kept is not made.
+    let file = SecretFile::create(&output)?;
+    let body = serde_json::to_string(&request).expect("our own requests are JSON");
+    let asked = gateway
+        .fetch::<JoinStringCreated>(Method::POST, "/join-strings", Some(body))
+        .await;
+    let (created, _) = match asked {
+        Ok(answer) => answer,
+        Err(failure) => {
+            file.remove();
+            return Err(failure);
+        }
+    };
+    file.write(&created.join_string)?;
+    show::remark(&created);
+    Ok(())
 }
 
 /// `countersign agents …`.
@@ -200,14 +222,25 @@ impl Asked {
         path: &str,
         body: Option<String>,
     ) -> Result<(), Failure> {
-        let answer = self.client.ask(method, path, body).await?;
-        // Read in both formats, so that what is shown is an answer and not whatever listens there.
-        let read: A = serde_json::from_value(answer.clone()).map_err(CommandError::Answer)?;
+        let (read, answer) = self.fetch::<A>(method, path, body).await?;
         match self.format {
             Format::Text => show::text(&read),
             Format::Json => show::json(&answer),
         }
         Ok(())
+    }
+
+    /// The answer, read and as it came: it is read in both formats, so that what is shown is an answer and not whatever
+    /// listens there.
+    async fn fetch<A: DeserializeOwned>(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<String>,
+    ) -> Result<(A, serde_json::Value), Failure> {
+        let answer = self.client.ask(method, path, body).await?;
+        let read = serde_json::from_value(answer.clone()).map_err(CommandError::Answer)?;
+        Ok((read, answer))
     }
 }
 

@@ -26,13 +26,18 @@ pub(super) trait Show {
 }
 
 /// Prints an answer for people.
-#[expect(
-    clippy::print_stdout,
-    clippy::print_stderr,
-    reason = "results are what the command is for"
-)]
+#[expect(clippy::print_stdout, reason = "results are what the command is for")]
 pub(super) fn text(answer: &impl Show) {
     print!("{}", answer.result());
+    remark(answer);
+}
+
+/// Says what is said beside an answer whose result went elsewhere.
+#[expect(
+    clippy::print_stderr,
+    reason = "remarks are for the person who typed the command"
+)]
+pub(super) fn remark(answer: &impl Show) {
     if let Some(remark) = answer.remark() {
         eprintln!("{remark}");
     }

@@ -109,9 +109,7 @@ impl RenewRefusal {
     /// The stable `code` of the problem that the agent is told.
     pub(crate) const fn code(&self) -> &'static str {
         match self {
-            Self::ShutOut(ShutOut::Revoked { .. }) => "revoked",
-            Self::ShutOut(ShutOut::NotEnrolled { .. }) => "not_enrolled",
-            Self::ShutOut(ShutOut::OtherKey { .. }) => "wrong_key",
+            Self::ShutOut(shut_out) => shut_out.code(),
             Self::BadRequest(_) => "bad_request",
             Self::Unavailable(_) => "unavailable",
         }
@@ -155,7 +153,7 @@ impl Report for JoinStringError {
     fn hint(&self) -> Option<String> {
         match self {
             Self::NameInUse { name } => Some(format!(
-                "to let another machine take the name over: `countersign join-string create {name} --replace`"
+                "to let another machine take the name over: `countersign join-string create --name {name} --replace`"
             )),
             Self::Store(error) => error.hint(),
             _ => None,

@@ -9,7 +9,7 @@ use countersign_channel::stage::Kind;
 use countersign_policy::{ChannelFacts, Facts, Permit, Request};
 use http::header::PROXY_AUTHORIZATION;
 use http::uri::Authority;
-use http::{HeaderMap, Method};
+use http::{HeaderMap, Method, StatusCode};
 use jiff::Timestamp;
 
 use super::live::{LiveChannel, Session, decision_id};
@@ -110,8 +110,17 @@ fn session(
     headers: &HeaderMap,
     now: Timestamp,
 ) -> Result<Session, Problem> {
-    if channel.record.peer.is_none() {
+    let (Some(name), Some(peer)) = (channel.agent_name(), &channel.record.peer) else {
         return anonymous(channel);
+    };
+    // A token outlives the revocation of its agent: the key is asked for each stream.
+    let snapshot = gateway.custody.state.snapshot();
+    if let Err(shut_out) = snapshot.admit(name, &peer.spki_sha384, now) {
+        return Err(Problem::new(
+            StatusCode::FORBIDDEN,
+            shut_out.code(),
+            shut_out.to_string(),
+        ));
     }
     let refused = |problem: Problem| {
         gateway.custody.audit.record(Event::TokenRefused {

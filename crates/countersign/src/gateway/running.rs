@@ -52,8 +52,8 @@ impl Running {
                 name: listener.name.clone(),
                 address: listener.address,
                 rules: listener.rules,
-                admits_agentless: listener.agentless_in_strict
-                    || listener.rules.stage() != Stage::Strict,
+                admits_agentless: !listener.classical_certificates.is_empty()
+                    && (listener.agentless_in_strict || listener.rules.stage() != Stage::Strict),
                 exceptions: exceptions_of(&config, &listener.name),
             })
             .collect();

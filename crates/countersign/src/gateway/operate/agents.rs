@@ -82,6 +82,11 @@ pub(super) async fn revoke(
     Path(name): Path<String>,
     Json(request): Json<RevokeRequest>,
 ) -> Result<Json<AgentRevoked>, Refused> {
+    let channels = gateway.live.channels();
+    let theirs = channels
+        .iter()
+        .filter(|channel| channel.agent_name() == Some(&*name));
+    let channels_closed = theirs.count();
     let enrolment = &gateway.custody.enrolment;
     enrolment
         .revoke(&name, &request.reason, operator, Timestamp::now())
@@ -90,13 +95,8 @@ pub(super) async fn revoke(
             Refused::invalid("revoke", error.to_string())
                 .with_hint("`countersign agents list` shows every agent")
         })?;
-    let channels = gateway.live.channels();
-    let theirs = channels
-        .iter()
-        .filter(|channel| channel.agent_name() == Some(&*name));
-    let channels_closed = theirs
-        .map(|channel| channel.cut.cut(CutReason::AgentRevoked))
-        .count();
+    // Whoever watches the state cuts them; doing it here too answers when it is done.
+    gateway.decide_again();
     Ok(Json(AgentRevoked {
         name,
         channels_closed,
