@@ -319,30 +319,6 @@ pub(crate) struct BackupDone {
     pub(crate) revision: u64,
 }
 
-/// `GET /status`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Status {
-    /// The gateway's version.
-    pub(crate) version: String,
-    /// Its trust domain.
-    pub(crate) trust_domain: String,
-    /// Its SPIFFE ID.
-    pub(crate) gateway: String,
-    /// When it started.
-    pub(crate) started_at: Timestamp,
-    /// Open channels.
-    pub(crate) channels: usize,
-    /// Open streams.
-    pub(crate) streams: usize,
-    /// The revision of grants, agents and keys.
-    pub(crate) revision: u64,
-    /// The revision of the policy bundle.
-    pub(crate) policy: String,
-    /// Why the gateway is not ready, when it is not.
-    #[serde(default)]
-    pub(crate) ready: Option<String>,
-}
-
 /// What went wrong, RFC 9457: the body of every answer that is not a success.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct OperatorProblem {
@@ -354,4 +330,55 @@ pub(crate) struct OperatorProblem {
     /// What to do about it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) hint: Option<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use serde::de::DeserializeOwned;
+    use serde_json::Value;
+
+    use super::*;
+
+    /// Reads an example as the type it is an example of, and writes it again.
+    fn again<T: Serialize + DeserializeOwned>(example: &Value) -> Value {
+        let read: T = serde_json::from_value(example.clone())
+            .unwrap_or_else(|error| panic!("{error}: {example:#}"));
+        serde_json::to_value(read).unwrap()
+    }
+
+    fn rewritten(kind: &str, example: &Value) -> Value {
+        match kind {
+            "join-string-request" => again::<JoinStringRequest>(example),
+            "join-string" => again::<JoinStringCreated>(example),
+            "agents" => again::<Agents>(example),
+            "revoke-request" => again::<RevokeRequest>(example),
+            "revoked" => again::<AgentRevoked>(example),
+            "grants" => again::<Grants>(example),
+            "grant-request" => again::<GrantRequest>(example),
+            "grant" => again::<GrantChanged>(example),
+            "sessions" => again::<Sessions>(example),
+            "refused" => again::<Refused>(example),
+            "closed" => again::<SessionClosed>(example),
+            "services" => again::<Services>(example),
+            "stage" => again::<Stages>(example),
+            "backup-request" => again::<BackupRequest>(example),
+            "backup" => again::<BackupDone>(example),
+            "problem" => again::<OperatorProblem>(example),
+            "check-config" => example.clone(),
+            kind => panic!("docs/operator-api.md has an example of an unknown kind `{kind}`"),
+        }
+    }
+
+    #[test]
+    fn the_examples_in_the_documentation_are_what_the_types_say() {
+        let page = include_str!("../../../docs/operator-api.md");
+        let examples: Vec<_> = page.split("```json ").skip(1).collect();
+        assert_eq!(examples.len(), 17, "each kind has one example");
+        for example in examples {
+            let (kind, rest) = example.split_once('\n').unwrap();
+            let (json, _) = rest.split_once("```").unwrap();
+            let example: Value = serde_json::from_str(json).unwrap();
+            assert_eq!(rewritten(kind, &example), example, "{kind}");
+        }
+    }
 }
