@@ -7,7 +7,7 @@ use crate::error::MintError;
 
 mod read;
 
-/// The registered claims (PASETO "Registered Claims"), each a typed value.
+/// The registered claims (PASETO § Registered Claims), each a typed value.
 ///
 /// Times are whole seconds: a fraction given to the minter is cut off, so that both sides see one value.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]

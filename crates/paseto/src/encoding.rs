@@ -35,7 +35,7 @@ pub(crate) fn decode_secret_pem(text: &[u8], label: &str) -> Option<Zeroizing<Ve
     (begins && ends).then_some(der)
 }
 
-/// Feeds `sink` the pre-authentication encoding of `pieces` (PASETO Common, "PAE Definition").
+/// Feeds `sink` the pre-authentication encoding of `pieces` (PASETO Common § PAE Definition).
 pub(crate) fn pae(pieces: &[&[u8]], mut sink: impl FnMut(&[u8])) {
     sink(&le64(pieces.len()));
     for piece in pieces {
@@ -66,7 +66,7 @@ mod tests {
         assert_eq!(pae_vec(pieces), expected);
     }
 
-    // The examples of PASETO Common, "PAE Definition".
+    // The examples of PASETO Common § PAE Definition.
     #[test]
     fn nothing_is_a_zero_count() {
         check(&[], b"\0\0\0\0\0\0\0\0");

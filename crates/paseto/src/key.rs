@@ -89,6 +89,15 @@ pub trait Pairs: Holds<Secret> + Holds<Public> {
     fn public(secret: &<Self as Holds<Secret>>::Material) -> <Self as Holds<Public>>::Material;
 }
 
+/// A hash of `A` + `B` bytes cut in two: a key, and what is no secret.
+pub(crate) fn cut<const A: usize, const B: usize>(hash: &[u8]) -> (Zeroizing<[u8; A]>, [u8; B]) {
+    let (mut key, mut rest) = (Zeroizing::new([0; A]), [0; B]);
+    let (first, last) = hash.split_at(A);
+    key.copy_from_slice(first);
+    rest.copy_from_slice(last);
+    (key, rest)
+}
+
 /// Thirty-two bytes of symmetric key, as all versions have.
 pub(crate) fn symmetric(bytes: &[u8]) -> Result<Zeroizing<[u8; 32]>, InvalidKey> {
     let bytes = <&[u8; 32]>::try_from(bytes).map_err(|_| InvalidKey::Length {

@@ -8,6 +8,7 @@ pub mod paserk;
 mod random;
 mod ring;
 mod rules;
+mod signer;
 mod token;
 mod v1;
 mod v2;
@@ -22,6 +23,7 @@ pub use paserk::KeyId;
 pub use random::{Random, RandomnessUnavailable, SystemRandom};
 pub use ring::{AnyKey, KeyRing, KeySet, Window};
 pub use rules::Rules;
+pub use signer::{MemorySigner, SignError, Signer, SignsElsewhere};
 pub use token::{
     Envelope, MAX_TOKEN_LEN, UntrustedToken, VerifiedPayload, mint_payload,
     mint_payload_with_footer,

@@ -60,7 +60,7 @@ pub struct UntrustedToken<V, P> {
 }
 
 impl<V: Version, P: Purpose> UntrustedToken<V, P> {
-    /// Reads a token of at most [`MAX_TOKEN_LEN`] bytes (PASETO Common, "Message Format").
+    /// Reads a token of at most [`MAX_TOKEN_LEN`] bytes (PASETO Common § Message Format).
     ///
     /// # Errors
     ///
@@ -294,7 +294,7 @@ pub(crate) fn mint<V: Mints<K>, K: Kind>(
     Ok(write::<V, V::Purpose>(&body, envelope.footer))
 }
 
-fn write<V: Version, P: Purpose>(body: &[u8], footer: &[u8]) -> String {
+pub(crate) fn write<V: Version, P: Purpose>(body: &[u8], footer: &[u8]) -> String {
     let mut text = String::with_capacity(16 + (body.len() + footer.len()).div_ceil(3) * 4);
     text.push_str(V::TOKEN);
     text.push('.');

@@ -1,4 +1,4 @@
-//! Version 1 (PASETO "Version 1"): AES-256-CTR with HMAC-SHA-384, and RSASSA-PSS of 2048 bits.
+//! Version 1 (PASETO § Version 1): AES-256-CTR with HMAC-SHA-384, and RSASSA-PSS of 2048 bits.
 
 use std::ops::Range;
 
@@ -12,7 +12,7 @@ use zeroize::Zeroizing;
 
 use crate::encoding::{self, pae, pae_vec};
 use crate::error::{InvalidKey, TokenError};
-use crate::key::{Pairs, symmetric};
+use crate::key::{Pairs, cut, symmetric};
 use crate::paserk::{HASH_LEN, Identifies};
 use crate::random::{self, Random, RandomnessUnavailable};
 use crate::v3::{V3, aes_256_ctr};
@@ -58,7 +58,7 @@ impl Generates<Local> for InsecureV1 {
 impl Mints<Local> for InsecureV1 {
     type Purpose = Local;
 
-    /// Section "Encrypt".
+    /// PASETO Version 1 § Encrypt.
     fn seal(
         key: &Self::Material,
         payload: &[u8],
@@ -77,7 +77,7 @@ impl Mints<Local> for InsecureV1 {
 }
 
 impl Opens<Local> for InsecureV1 {
-    /// Section "Decrypt".
+    /// PASETO Version 1 § Decrypt.
     fn open(
         key: &Self::Material,
         body: &mut [u8],
@@ -113,7 +113,7 @@ pub struct VerifyingKey {
 impl Holds<Public> for InsecureV1 {
     type Material = VerifyingKey;
 
-    /// A SubjectPublicKeyInfo (PASERK "public", k1). There is one form for the one size and exponent that are allowed.
+    /// A SubjectPublicKeyInfo (PASERK § public, k1). There is one form for the one size and exponent that are allowed.
     fn parse(bytes: &[u8]) -> Result<Self::Material, InvalidKey> {
         if bytes.len() != SPKI_LEN {
             return Err(InvalidKey::Length {
@@ -142,7 +142,7 @@ impl Holds<Public> for InsecureV1 {
 }
 
 impl Opens<Public> for InsecureV1 {
-    /// Section "Verify".
+    /// PASETO Version 1 § Verify.
     fn open(
         key: &Self::Material,
         body: &mut [u8],
@@ -169,7 +169,7 @@ pub struct SigningKey {
 impl Holds<Secret> for InsecureV1 {
     type Material = SigningKey;
 
-    /// An RSAPrivateKey of PKCS #1 (PASERK "secret", k1).
+    /// An RSAPrivateKey of PKCS #1 (PASERK § secret, k1).
     fn parse(bytes: &[u8]) -> Result<Self::Material, InvalidKey> {
         let pair = RsaKeyPair::from_der(bytes).map_err(|_| InvalidKey::Invalid)?;
         let public: PublicKeyX509Der<'_> = pair
@@ -216,7 +216,7 @@ impl Pairs for InsecureV1 {
 impl Mints<Secret> for InsecureV1 {
     type Purpose = Public;
 
-    /// Section "Sign". The signature's salt comes from AWS-LC, which takes no other source.
+    /// PASETO Version 1 § Sign. The signature's salt comes from AWS-LC, which takes no other source.
     fn seal(
         key: &Self::Material,
         payload: &[u8],
@@ -244,7 +244,7 @@ fn signed(payload: &[u8], context: Context<'_>) -> Vec<u8> {
 fn nonce(random: &[u8; 32], payload: &[u8]) -> [u8; 32] {
     let key = hmac::Key::new(hmac::HMAC_SHA384, random);
     let tag = hmac::sign(&key, payload);
-    *tag.as_ref().first_chunk().expect("SHA-384 has 48 bytes")
+    *cut::<32, 16>(tag.as_ref()).0
 }
 
 /// The keys of one local token, split from the long-lived key by the first half of its nonce.
@@ -257,24 +257,18 @@ struct LocalKeys {
 impl LocalKeys {
     /// HKDF to 32 bytes each (RFC 5869): one block of HMAC-SHA-384, cut.
     fn derive(key: &[u8; 32], nonce: &[u8; 32]) -> Self {
-        let (salt, counter) = nonce.split_at(16);
-        let salt = hmac::Key::new(hmac::HMAC_SHA384, salt);
+        let (salt, counter) = cut::<16, 16>(nonce);
+        let salt = hmac::Key::new(hmac::HMAC_SHA384, &*salt);
         let extracted = hmac::Key::new(hmac::HMAC_SHA384, hmac::sign(&salt, key).as_ref());
         let expand = |label: &[u8]| {
             let mut block = hmac::Context::with_key(&extracted);
             block.update(label);
             block.update(&[1]);
-            Zeroizing::new(
-                *block
-                    .sign()
-                    .as_ref()
-                    .first_chunk::<32>()
-                    .expect("SHA-384 has 48 bytes"),
-            )
+            cut::<32, 16>(block.sign().as_ref()).0
         };
         Self {
             encryption: expand(b"paseto-encryption-key"),
-            counter: counter.try_into().expect("the last 16 of 32 bytes"),
+            counter,
             authentication: hmac::Key::new(
                 hmac::HMAC_SHA384,
                 &*expand(b"paseto-auth-key-for-aead"),

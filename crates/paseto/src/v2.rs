@@ -1,4 +1,4 @@
-//! Version 2 (PASETO "Version 2"): XChaCha20-Poly1305, and Ed25519. Keys are those of version 4.
+//! Version 2 (PASETO § Version 2): XChaCha20-Poly1305, and Ed25519. Keys are those of version 4.
 
 use std::ops::Range;
 
@@ -78,7 +78,7 @@ impl Pairs for V2 {
 impl Mints<Local> for V2 {
     type Purpose = Local;
 
-    /// Section "Encrypt".
+    /// PASETO Version 2 § Encrypt.
     fn seal(
         key: &Self::Material,
         payload: &[u8],
@@ -102,7 +102,7 @@ impl Mints<Local> for V2 {
 }
 
 impl Opens<Local> for V2 {
-    /// Section "Decrypt".
+    /// PASETO Version 2 § Decrypt.
     fn open(
         key: &Self::Material,
         body: &mut [u8],
@@ -122,7 +122,7 @@ impl Opens<Local> for V2 {
 impl Mints<Secret> for V2 {
     type Purpose = Public;
 
-    /// Section "Sign".
+    /// PASETO Version 2 § Sign.
     fn seal(
         key: &Self::Material,
         payload: &[u8],
@@ -134,7 +134,7 @@ impl Mints<Secret> for V2 {
 }
 
 impl Opens<Public> for V2 {
-    /// Section "Verify".
+    /// PASETO Version 2 § Verify.
     fn open(
         key: &Self::Material,
         body: &mut [u8],

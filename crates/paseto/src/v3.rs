@@ -1,4 +1,4 @@
-//! Version 3 (PASETO "Version 3"): AES-256-CTR with HMAC-SHA-384, and ECDSA over P-384.
+//! Version 3 (PASETO § Version 3): AES-256-CTR with HMAC-SHA-384, and ECDSA over P-384.
 
 use std::ops::Range;
 
@@ -9,6 +9,7 @@ use aws_lc_rs::iv::FixedLength;
 use aws_lc_rs::rand::SystemRandom as Generator;
 use aws_lc_rs::signature::{
     ECDSA_P384_SHA384_FIXED, ECDSA_P384_SHA384_FIXED_SIGNING, EcdsaKeyPair, ParsedPublicKey,
+    Signature,
 };
 use aws_lc_rs::{digest, hmac};
 use subtle::ConstantTimeEq;
@@ -16,7 +17,7 @@ use zeroize::Zeroizing;
 
 use crate::encoding::{pae, pae_vec};
 use crate::error::{InvalidKey, TokenError};
-use crate::key::{Pairs, symmetric};
+use crate::key::{Pairs, cut, symmetric};
 use crate::paserk::{HASH_LEN, Identifies};
 use crate::random::{self, Random, RandomnessUnavailable};
 use crate::version::{
@@ -96,7 +97,7 @@ impl Generates<Local> for V3 {
 impl Mints<Local> for V3 {
     type Purpose = Local;
 
-    /// Section "Encrypt".
+    /// PASETO Version 3 § Encrypt.
     fn seal(
         key: &Self::Material,
         payload: &[u8],
@@ -116,7 +117,7 @@ impl Mints<Local> for V3 {
 }
 
 impl Opens<Local> for V3 {
-    /// Section "Decrypt".
+    /// PASETO Version 3 § Decrypt.
     fn open(
         key: &Self::Material,
         body: &mut [u8],
@@ -143,7 +144,7 @@ impl Opens<Local> for V3 {
 impl Holds<Public> for V3 {
     type Material = VerifyingKey;
 
-    /// A point of the curve in compressed form (PASERK "public", k3).
+    /// A point of the curve in compressed form (PASERK § public, k3).
     fn parse(bytes: &[u8]) -> Result<Self::Material, InvalidKey> {
         let compressed = *<&[u8; POINT_LEN]>::try_from(bytes).map_err(|_| InvalidKey::Length {
             expected: POINT_LEN,
@@ -168,7 +169,7 @@ pub struct VerifyingKey {
 }
 
 impl Opens<Public> for V3 {
-    /// Section "Verify".
+    /// PASETO Version 3 § Verify.
     fn open(
         key: &Self::Material,
         body: &mut [u8],
@@ -215,10 +216,18 @@ impl SigningKey {
     }
 }
 
+impl SigningKey {
+    pub(crate) fn sign(&self, message: &[u8]) -> Result<Signature, RandomnessUnavailable> {
+        self.pair
+            .sign(&Generator::new(), message)
+            .map_err(|_| RandomnessUnavailable)
+    }
+}
+
 impl Holds<Secret> for V3 {
     type Material = SigningKey;
 
-    /// The scalar, big-endian (PASERK "secret", k3).
+    /// The scalar, big-endian (PASERK § secret, k3).
     fn parse(bytes: &[u8]) -> Result<Self::Material, InvalidKey> {
         let scalar = <&[u8; SCALAR_LEN]>::try_from(bytes).map_err(|_| InvalidKey::Length {
             expected: SCALAR_LEN,
@@ -254,7 +263,7 @@ impl Pairs for V3 {
 impl Mints<Secret> for V3 {
     type Purpose = Public;
 
-    /// Section "Sign". The signature's own nonce comes from AWS-LC, which takes no other source.
+    /// PASETO Version 3 § Sign. The signature's own nonce comes from AWS-LC, which takes no other source.
     fn seal(
         key: &Self::Material,
         payload: &[u8],
@@ -262,16 +271,13 @@ impl Mints<Secret> for V3 {
         _random: &dyn Random,
     ) -> Result<Vec<u8>, RandomnessUnavailable> {
         let message = signed(&key.public.compressed, payload, context);
-        let signature = key
-            .pair
-            .sign(&Generator::new(), &message)
-            .map_err(|_| RandomnessUnavailable)?;
+        let signature = key.sign(&message)?;
         Ok([payload, signature.as_ref()].concat())
     }
 }
 
 /// What a public token's signature covers: the public key too, since an ECDSA signature can verify under several.
-fn signed(public: &[u8; POINT_LEN], payload: &[u8], context: Context<'_>) -> Vec<u8> {
+pub(crate) fn signed(public: &[u8; POINT_LEN], payload: &[u8], context: Context<'_>) -> Vec<u8> {
     pae_vec(&[
         public,
         b"v3.public.",
@@ -283,9 +289,8 @@ fn signed(public: &[u8; POINT_LEN], payload: &[u8], context: Context<'_>) -> Vec
 
 fn apply_keystream(key: &LocalKey, nonce: &[u8; 32], bytes: &mut [u8]) {
     let split = key.expand(b"paseto-encryption-key", nonce);
-    let (encryption, counter) = split.as_ref().split_at(32);
-    let counter = counter.try_into().expect("the last 16 of 48 bytes");
-    aes_256_ctr(encryption, counter, bytes);
+    let (encryption, counter) = cut::<32, 16>(split.as_ref());
+    aes_256_ctr(&*encryption, &counter, bytes);
 }
 
 fn tag(key: &LocalKey, nonce: &[u8], ciphertext: &[u8], context: Context<'_>) -> hmac::Tag {

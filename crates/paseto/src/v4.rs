@@ -1,4 +1,4 @@
-//! Version 4 (PASETO "Version 4"): XChaCha20 with keyed BLAKE2b, and Ed25519.
+//! Version 4 (PASETO § Version 4): XChaCha20 with keyed BLAKE2b, and Ed25519.
 
 use std::ops::Range;
 
@@ -18,7 +18,7 @@ use zeroize::{Zeroize, Zeroizing};
 
 use crate::encoding::{pae, pae_vec};
 use crate::error::{InvalidKey, TokenError};
-use crate::key::{Key, Pairs, symmetric};
+use crate::key::{Key, Pairs, cut, symmetric};
 use crate::paserk::{HASH_LEN, Identifies};
 use crate::random::{self, Random, RandomnessUnavailable};
 use crate::version::{
@@ -69,7 +69,7 @@ impl Generates<Local> for V4 {
 impl Mints<Local> for V4 {
     type Purpose = Local;
 
-    /// Section "Encrypt".
+    /// PASETO Version 4 § Encrypt.
     fn seal(
         key: &Self::Material,
         payload: &[u8],
@@ -90,7 +90,7 @@ impl Mints<Local> for V4 {
 }
 
 impl Opens<Local> for V4 {
-    /// Section "Decrypt".
+    /// PASETO Version 4 § Decrypt.
     fn open(
         key: &Self::Material,
         body: &mut [u8],
@@ -177,7 +177,7 @@ impl Key<V4, Public> {
 }
 
 impl Opens<Public> for V4 {
-    /// Section "Verify".
+    /// PASETO Version 4 § Verify.
     fn open(
         key: &Self::Material,
         body: &mut [u8],
@@ -218,18 +218,15 @@ impl SigningKey {
     /// The X25519 pair of the same seed (RFC 8032 section 5.1.5, RFC 7748 section 4.1), for sealing.
     pub(crate) fn x25519(&self) -> Result<(Zeroizing<[u8; 32]>, MontgomeryPoint), InvalidKey> {
         let hash = digest::digest(&digest::SHA512, &*self.seed);
-        let scalar = hash.as_ref().first_chunk().expect("SHA-512 has 64 bytes");
-        Ok((
-            Zeroizing::new(*scalar),
-            self.public.point()?.to_montgomery(),
-        ))
+        let (scalar, _prefix) = cut::<32, 32>(hash.as_ref());
+        Ok((scalar, self.public.point()?.to_montgomery()))
     }
 }
 
 impl Holds<Secret> for V4 {
     type Material = SigningKey;
 
-    /// The seed and the public key that belongs to it (PASERK "secret", k4).
+    /// The seed and the public key that belongs to it (PASERK § secret, k4).
     fn parse(bytes: &[u8]) -> Result<Self::Material, InvalidKey> {
         let wrong_length = InvalidKey::Length {
             expected: 64,
@@ -270,7 +267,7 @@ impl Pairs for V4 {
 impl Mints<Secret> for V4 {
     type Purpose = Public;
 
-    /// Section "Sign".
+    /// PASETO Version 4 § Sign.
     fn seal(
         key: &Self::Material,
         payload: &[u8],
@@ -282,7 +279,7 @@ impl Mints<Secret> for V4 {
 }
 
 /// What a public token's signature covers.
-fn signed(payload: &[u8], context: Context<'_>) -> Vec<u8> {
+pub(crate) fn signed(payload: &[u8], context: Context<'_>) -> Vec<u8> {
     pae_vec(&[b"v4.public.", payload, context.footer, context.assertion])
 }
 
@@ -296,10 +293,10 @@ struct LocalKeys {
 impl LocalKeys {
     fn derive(key: &[u8; 32], nonce: &[u8; 32]) -> Self {
         let mut split = keyed_hash::<U56>(key, &[b"paseto-encryption-key", nonce]);
-        let (encryption, counter_nonce) = split.split_at(32);
+        let (encryption, nonce_of_cipher) = cut(&split);
         let keys = Self {
-            encryption: Zeroizing::new(encryption.try_into().expect("the first 32 of 56 bytes")),
-            nonce: counter_nonce.try_into().expect("the last 24 of 56 bytes"),
+            encryption,
+            nonce: nonce_of_cipher,
             authentication: Zeroizing::new(
                 keyed_hash::<U32>(key, &[b"paseto-auth-key-for-aead", nonce]).into(),
             ),

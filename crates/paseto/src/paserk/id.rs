@@ -1,4 +1,4 @@
-//! Key ids: `lid`, `pid` and `sid` (PASERK "ID").
+//! Key ids: `lid`, `pid` and `sid` (PASERK § ID).
 
 use std::fmt;
 use std::str::FromStr;

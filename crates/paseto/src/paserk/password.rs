@@ -1,4 +1,4 @@
-//! Keys under a password: `local-pw` and `secret-pw` (PASERK "PBKW").
+//! Keys under a password: `local-pw` and `secret-pw` (PASERK § PBKW).
 
 use std::marker::PhantomData;
 use std::num::NonZeroU32;

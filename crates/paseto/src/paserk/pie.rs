@@ -1,4 +1,4 @@
-//! Keys wrapped under another key: `local-wrap.pie` and `secret-wrap.pie` (PASERK "Wrap", "PIE").
+//! Keys wrapped under another key: `local-wrap.pie` and `secret-wrap.pie` (PASERK § Wrap, § PIE).
 
 use super::suite::{AesCtr, Suite, XChaCha};
 use super::{Confidential, decode};

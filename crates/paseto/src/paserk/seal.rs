@@ -1,4 +1,4 @@
-//! Local keys sealed to a public key: `seal` (PASERK "PKE").
+//! Local keys sealed to a public key: `seal` (PASERK § PKE).
 
 use aws_lc_rs::agreement::{self, ECDH_P384, UnparsedPublicKey};
 use aws_lc_rs::encoding::{AsBigEndian, EcPublicKeyCompressedBin};
@@ -14,7 +14,7 @@ use super::pie::Wraps;
 use super::suite::{AesCtr, Suite, XChaCha, blake2b_256, sha384};
 use crate::encoding;
 use crate::error::{InvalidKey, PaserkError};
-use crate::key::Key;
+use crate::key::{Key, cut};
 use crate::random::{self, Random, RandomnessUnavailable};
 use crate::v2::V2;
 use crate::v3::V3;
@@ -222,10 +222,10 @@ fn p384_keys(
     agreement::agree(secret, peer, PaserkError::NotAuthentic, |shared| {
         let split = sha384(&[&[1], header, shared, ephemeral, to]);
         let authentication: digest::Digest = sha384(&[&[2], header, shared, ephemeral, to]);
-        let (encryption, counter) = split.as_ref().split_at(32);
+        let (encryption, counter) = cut(split.as_ref());
         Ok(AesCtr {
-            encryption: Zeroizing::new(encryption.try_into().expect("the first 32 of 48 bytes")),
-            counter: counter.try_into().expect("the last 16 of 48 bytes"),
+            encryption,
+            counter,
             authentication: hmac::Key::new(hmac::HMAC_SHA384, authentication.as_ref()),
         })
     })

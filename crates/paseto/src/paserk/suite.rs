@@ -10,6 +10,7 @@ use subtle::ConstantTimeEq;
 use zeroize::{Zeroize, Zeroizing};
 
 use crate::error::PaserkError;
+use crate::key::cut;
 use crate::v3::aes_256_ctr;
 use crate::v4::{keyed, keyed_hash};
 
@@ -20,10 +21,10 @@ pub trait Suite: Sized {
     const TAG_LEN: usize;
     const NONCE_LEN: usize;
 
-    /// Of a wrapping key (PASERK "PIE").
+    /// Of a wrapping key (PASERK § PIE).
     fn of_wrapping(key: &[u8; 32], nonce: &[u8; 32]) -> Self;
 
-    /// Of what a password was stretched to (PASERK "PBKW").
+    /// Of what a password was stretched to (PASERK § PBKW).
     fn of_password(stretched: &[u8; 32], nonce: &[u8]) -> Self;
 
     fn apply_keystream(&self, bytes: &mut [u8]);
@@ -52,10 +53,10 @@ impl Suite for XChaCha {
 
     fn of_wrapping(key: &[u8; 32], nonce: &[u8; 32]) -> Self {
         let mut split = keyed_hash::<U56>(key, &[&[0x80], nonce]);
-        let (encryption, counter_nonce) = split.split_at(32);
+        let (encryption, nonce_of_cipher) = cut(&split);
         let keys = Self {
-            encryption: Zeroizing::new(encryption.try_into().expect("the first 32 of 56 bytes")),
-            nonce: counter_nonce.try_into().expect("the last 24 of 56 bytes"),
+            encryption,
+            nonce: nonce_of_cipher,
             authentication: Zeroizing::new(keyed_hash::<U32>(key, &[&[0x81], nonce]).into()),
         };
         split.zeroize();
@@ -96,22 +97,22 @@ impl Suite for AesCtr {
     fn of_wrapping(key: &[u8; 32], nonce: &[u8; 32]) -> Self {
         let key = hmac::Key::new(hmac::HMAC_SHA384, key);
         let split = hmac_of(&key, &[&[0x80], nonce]);
-        let (encryption, counter) = split.as_ref().split_at(32);
+        let (encryption, counter) = cut(split.as_ref());
         let authentication = hmac_of(&key, &[&[0x81], nonce]);
         let (authentication, _) = authentication.as_ref().split_at(32);
         Self {
-            encryption: Zeroizing::new(encryption.try_into().expect("the first 32 of 48 bytes")),
-            counter: counter.try_into().expect("the last 16 of 48 bytes"),
+            encryption,
+            counter,
             authentication: hmac::Key::new(hmac::HMAC_SHA384, authentication),
         }
     }
 
     fn of_password(stretched: &[u8; 32], nonce: &[u8]) -> Self {
         let encryption = sha384(&[&[0xff], stretched]);
-        let (encryption, _) = encryption.as_ref().split_at(32);
+        let (encryption, _unused) = cut::<32, 16>(encryption.as_ref());
         let authentication = sha384(&[&[0xfe], stretched]);
         Self {
-            encryption: Zeroizing::new(encryption.try_into().expect("the first 32 of 48 bytes")),
+            encryption,
             counter: nonce.try_into().expect("a nonce of 16 bytes"),
             authentication: hmac::Key::new(hmac::HMAC_SHA384, authentication.as_ref()),
         }

@@ -18,4 +18,6 @@ mod properties;
 #[cfg(test)]
 mod ring;
 #[cfg(test)]
+mod signer;
+#[cfg(test)]
 mod support;
