@@ -8,14 +8,13 @@ use std::time::Duration;
 
 use countersign_channel::Profile;
 use countersign_channel::identity::{SpiffeId, SpkiHash, TrustDomain};
-use countersign_channel::profile::TokenVersion;
 use countersign_paseto::{Claims, KeyId, MintError, Rules, SystemRandom, TokenError, Verified};
 use countersign_policy::{AccessClaims, Appraisal, Confirmation};
 use jiff::{SignedDuration, Timestamp};
 use zeroize::Zeroizing;
 
 use crate::root_key::{RootKey, RootKeyError};
-use crate::rotation::{RotatingRing, RotationError, Schedule};
+use crate::rotation::{Schedule, VersionedRings};
 use crate::state::State;
 use crate::store::{SealedSecret, SecretKind};
 
@@ -89,7 +88,7 @@ impl AccessTokens {
             .cloned()
             .ok_or(MintError::NoCurrentKey { now })?;
         let expires_at = now + LIFETIME;
-        let id = new_token_id();
+        let id = crate::random::id();
         let claims = Claims::new(AccessClaims {
             cnf: Confirmation::new(*bearer.key.as_bytes()),
             appraisal: Appraisal::none(now),
@@ -138,74 +137,6 @@ impl AccessToken {
     pub(crate) fn expose_secret(&self) -> &str {
         &self.text
     }
-}
-
-/// One ring for each version of token; those that no profile asks for stay empty.
-pub(crate) struct VersionedRings {
-    v3: RotatingRing,
-    v4: RotatingRing,
-}
-
-impl VersionedRings {
-    /// Opens the rings of one kind.
-    ///
-    /// # Errors
-    ///
-    /// A key in the store does not open.
-    pub(crate) fn load(
-        kind: SecretKind,
-        schedule: Schedule,
-        (state, root): (&Arc<State>, &Arc<RootKey>),
-        secrets: &[SealedSecret],
-    ) -> Result<Self, RootKeyError> {
-        let ring = |version| {
-            let parts = (Arc::clone(state), Arc::clone(root));
-            RotatingRing::load((kind, version), schedule, parts, secrets)
-        };
-        Ok(Self {
-            v3: ring(TokenVersion::V3)?,
-            v4: ring(TokenVersion::V4)?,
-        })
-    }
-
-    /// The ring of a version.
-    pub(crate) fn of(&self, version: TokenVersion) -> &RotatingRing {
-        match version {
-            TokenVersion::V3 => &self.v3,
-            TokenVersion::V4 => &self.v4,
-        }
-    }
-
-    /// Makes sure that tokens of this version can be minted. Gives the ids of new keys.
-    ///
-    /// # Errors
-    ///
-    /// The store cannot be written.
-    pub(crate) async fn want(
-        &self,
-        version: TokenVersion,
-        now: Timestamp,
-    ) -> Result<Vec<KeyId>, RotationError> {
-        self.of(version).want(now).await
-    }
-
-    /// Lets keys take turns. Gives the ids of new keys.
-    ///
-    /// # Errors
-    ///
-    /// The store cannot be written.
-    pub(crate) async fn rotate(&self, now: Timestamp) -> Result<Vec<KeyId>, RotationError> {
-        let mut added = self.v3.rotate(now).await?;
-        added.extend(self.v4.rotate(now).await?);
-        Ok(added)
-    }
-}
-
-/// 128 random bits in hexadecimal: a `jti`.
-pub(crate) fn new_token_id() -> String {
-    let mut bytes = [0; 16];
-    aws_lc_rs::rand::fill(&mut bytes).expect("AWS-LC's generator does not fail once it is seeded");
-    format!("{:032x}", u128::from_be_bytes(bytes))
 }
 
 /// How long a token is good.

@@ -18,13 +18,13 @@ use jiff::{SignedDuration, Timestamp};
 use rustls_pki_types::CertificateDer;
 use serde::{Deserialize, Serialize};
 
-use crate::access::{AccessToken, AccessTokens, Bearer, VersionedRings, new_token_id};
+use crate::access::{AccessToken, AccessTokens, Bearer};
 use crate::audit::{Audit, Event, Operator};
 use crate::authority::AuthorityService;
 use crate::config::HostPort;
 use crate::join_string::{JoinString, JoinToken};
 use crate::root_key::{RootKey, RootKeyError};
-use crate::rotation::Schedule;
+use crate::rotation::{Schedule, VersionedRings};
 use crate::state::{ShutOut, State};
 use crate::store::{
     self, Agent, EnrolOutcome, Enrolment, Renewal, Revocation, SealedSecret, SecretKind,
@@ -133,28 +133,22 @@ impl EnrolmentService {
             return Err(JoinStringError::NameInUse { name: new.name });
         }
         let expires_at = now + new.expires_in;
-        let token_id = new_token_id();
-        let claims = Claims::new(JoinClaims {
-            replace: new.replace,
-        })
-        .subject(id.to_string())
-        .token_id(token_id.as_str())
-        .issued_at(now)
-        .expires_at(expires_at);
-        let ring = self.rings.of(new.profile.token_version()).keys();
-        let token = JoinToken::new(ring.mint(&claims, &self.assertion, now, &SystemRandom)?);
-        let name = new.name;
-        let replaces = new.replace;
-        self.state
-            .create_join(store::JoinToken {
-                id: token_id.clone(),
-                name: name.clone(),
-                replaces,
-                created_at: now,
-                created_by: operator.uid,
-                expires_at,
-            })
-            .await?;
+        let record = store::JoinToken {
+            id: crate::random::id(),
+            name: new.name,
+            replaces: new.replace,
+            created_at: now,
+            created_by: operator.uid,
+            expires_at,
+        };
+        let token = self.mint_join_token(&record, &id, new.profile)?;
+        self.state.create_join(record.clone()).await?;
+        let store::JoinToken {
+            id: token_id,
+            name,
+            replaces,
+            ..
+        } = record;
         let event = Event::JoinStringCreated {
             name,
             token_id,
@@ -286,6 +280,25 @@ impl EnrolmentService {
             })
             .await?;
         Ok(agent)
+    }
+
+    fn mint_join_token(
+        &self,
+        record: &store::JoinToken,
+        agent: &SpiffeId,
+        profile: Profile,
+    ) -> Result<JoinToken, MintError> {
+        let now = record.created_at;
+        let claims = Claims::new(JoinClaims {
+            replace: record.replaces,
+        })
+        .subject(agent.to_string())
+        .token_id(record.id.as_str())
+        .issued_at(now)
+        .expires_at(record.expires_at);
+        let keys = self.rings.of(profile.token_version()).keys();
+        keys.mint(&claims, &self.assertion, now, &SystemRandom)
+            .map(JoinToken::new)
     }
 
     /// The leeway lets a token that has ended be told apart from one that never was: the store decides about its end.

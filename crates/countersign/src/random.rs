@@ -1,4 +1,4 @@
-//! Random bytes from AWS-LC.
+//! Random bytes and names from AWS-LC.
 
 use aws_lc_rs::rand::{SecureRandom, SystemRandom};
 
@@ -13,4 +13,9 @@ pub(crate) fn bytes<const N: usize>() -> [u8; N] {
         .fill(&mut bytes)
         .expect("AWS-LC's generator fails only where the operating system's does");
     bytes
+}
+
+/// A name that nothing else has: 128 random bits in hexadecimal.
+pub(crate) fn id() -> String {
+    format!("{:032x}", u128::from_be_bytes(bytes()))
 }

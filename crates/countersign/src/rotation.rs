@@ -161,6 +161,67 @@ impl RotatingRing {
     }
 }
 
+/// One ring for each version of token; those that no profile asks for stay empty.
+pub(crate) struct VersionedRings {
+    v3: RotatingRing,
+    v4: RotatingRing,
+}
+
+impl VersionedRings {
+    /// Opens the rings of one kind.
+    ///
+    /// # Errors
+    ///
+    /// A key in the store does not open.
+    pub(crate) fn load(
+        kind: SecretKind,
+        schedule: Schedule,
+        (state, root): (&Arc<State>, &Arc<RootKey>),
+        secrets: &[SealedSecret],
+    ) -> Result<Self, RootKeyError> {
+        let ring = |version| {
+            let parts = (Arc::clone(state), Arc::clone(root));
+            RotatingRing::load((kind, version), schedule, parts, secrets)
+        };
+        Ok(Self {
+            v3: ring(TokenVersion::V3)?,
+            v4: ring(TokenVersion::V4)?,
+        })
+    }
+
+    /// The ring of a version.
+    pub(crate) fn of(&self, version: TokenVersion) -> &RotatingRing {
+        match version {
+            TokenVersion::V3 => &self.v3,
+            TokenVersion::V4 => &self.v4,
+        }
+    }
+
+    /// Makes sure that tokens of this version can be minted. Gives the ids of new keys.
+    ///
+    /// # Errors
+    ///
+    /// The store cannot be written.
+    pub(crate) async fn want(
+        &self,
+        version: TokenVersion,
+        now: Timestamp,
+    ) -> Result<Vec<KeyId>, RotationError> {
+        self.of(version).want(now).await
+    }
+
+    /// Lets keys take turns. Gives the ids of new keys.
+    ///
+    /// # Errors
+    ///
+    /// The store cannot be written.
+    pub(crate) async fn rotate(&self, now: Timestamp) -> Result<Vec<KeyId>, RotationError> {
+        let mut added = self.v3.rotate(now).await?;
+        added.extend(self.v4.rotate(now).await?);
+        Ok(added)
+    }
+}
+
 impl Schedule {
     fn window_of(&self, secret: &SealedSecret) -> Window {
         let ends = secret

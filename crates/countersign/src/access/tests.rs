@@ -1,5 +1,6 @@
 use std::collections::BTreeSet;
 
+use countersign_channel::profile::TokenVersion;
 use tempfile::TempDir;
 
 use super::*;

@@ -176,7 +176,7 @@ impl Audit {
     fn send(&self, event: Event, written: Option<oneshot::Sender<()>>) {
         let record = Record {
             at: Timestamp::now(),
-            id: new_id(),
+            id: crate::random::id(),
             event,
         };
         let Ok(mut line) = serde_json::to_vec(&record) else {
@@ -351,12 +351,6 @@ fn ends_inside_a_line(handle: &mut File) -> io::Result<bool> {
     handle.seek(SeekFrom::End(-1))?;
     handle.read_exact(&mut last)?;
     Ok(last != *b"\n")
-}
-
-fn new_id() -> String {
-    let mut bytes = [0; 16];
-    aws_lc_rs::rand::fill(&mut bytes).expect("AWS-LC's generator does not fail once it is seeded");
-    format!("{:032x}", u128::from_be_bytes(bytes))
 }
 
 /// Events that may wait for the disk: 8 MiB at 1 KiB each.
