@@ -267,3 +267,55 @@ fn host_port(text: &str) -> Result<HostPort, String> {
     text.parse()
         .map_err(|allowed| format!("it has to be {allowed}"))
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    /// The words after each `countersign` that begins a command in the text.
+    fn commands(text: &str) -> Vec<Vec<&str>> {
+        let beginnings = [
+            "countersign ",
+            "sudo -u countersign countersign ",
+            "ExecStart=/usr/bin/countersign ",
+        ];
+        text.lines()
+            .filter_map(|line| {
+                beginnings
+                    .iter()
+                    .find_map(|beginning| line.strip_prefix(beginning))
+            })
+            .map(|words| words.split_whitespace().collect())
+            .collect()
+    }
+
+    fn check(text: &str, expected: usize) {
+        let commands = commands(text);
+        assert_eq!(commands.len(), expected, "{commands:?}");
+        for words in commands {
+            let parsed = Cli::try_parse_from(std::iter::once("countersign").chain(words.clone()));
+            assert!(parsed.is_ok(), "{words:?}: {}", parsed.unwrap_err());
+        }
+    }
+
+    #[test]
+    fn the_tree_holds_together() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn the_shipped_units_start_what_there_is() {
+        check(
+            include_str!("../../../deploy/countersign-gateway.service"),
+            1,
+        );
+        check(include_str!("../../../deploy/countersign-agent.service"), 1);
+    }
+
+    #[test]
+    fn the_commands_of_the_deployment_page_can_be_typed() {
+        check(include_str!("../../../deploy/README.md"), 4);
+    }
+}
