@@ -1,5 +1,6 @@
 //! Starting a gateway, and stopping it: everything that can fail fails before the first connection is taken.
 
+use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -79,7 +80,9 @@ pub(crate) async fn start(config_file: &Path) -> Result<Handle, GatewayError> {
 
 async fn open_custody(config: &GatewayConfig) -> Result<Custody, GatewayError> {
     let folder = &config.state_dir;
-    std::fs::create_dir_all(folder).map_err(|source| GatewayError::StateDir {
+    let mut private = std::fs::DirBuilder::new();
+    let made = private.recursive(true).mode(0o700).create(folder);
+    made.map_err(|source| GatewayError::StateDir {
         folder: folder.clone(),
         source,
     })?;
