@@ -7,6 +7,7 @@ fn examples() -> Vec<Event> {
     [
         of_the_gateway(),
         of_identities(),
+        of_keys(),
         of_channels(),
         of_streams(),
     ]
