@@ -114,11 +114,6 @@ impl Channel {
         self.mux.drain();
     }
 
-    /// How many streams are open.
-    pub(crate) fn open_streams(&self) -> usize {
-        self.mux.open_streams()
-    }
-
     async fn connect(&self, authority: &Authority) -> Result<Tunnel, ConnectError> {
         let headers = self.token.load().headers();
         self.mux.connect(authority.clone(), headers).await

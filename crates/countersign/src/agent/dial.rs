@@ -1,6 +1,7 @@
 //! How a connection to the gateway is made, for the link and for joining.
 
 use std::io;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use countersign_channel::Profile;
@@ -13,7 +14,7 @@ use tokio::net::TcpStream;
 use super::control::{Control, ControlError};
 use super::identity::{Identity, IdentityError};
 use super::join::{JoinError, join_again};
-use crate::config::HostPort;
+use crate::config::{AgentConfig, HostPort};
 
 /// Makes connections and keeps the certificate fresh; a stand-in does in tests.
 pub(crate) trait Dial: Send + Sync + 'static {
@@ -45,29 +46,28 @@ pub(crate) struct Gateway {
     trust_domain: TrustDomain,
     address: HostPort,
     profile: Profile,
+    join_string_file: Option<PathBuf>,
 }
 
 impl Gateway {
-    /// The gateway at `address`, or where the join string said.
-    pub(crate) fn new(identity: Identity, address: Option<&HostPort>, profile: Profile) -> Self {
+    /// The gateway where the configuration, or else the join string, says that it is.
+    pub(crate) fn new(identity: Identity, config: &AgentConfig) -> Self {
+        let address = config.gateway.as_ref().unwrap_or(identity.address());
         Self {
             trust_domain: identity.current().bundle.trust_domain().clone(),
-            address: address.unwrap_or(identity.address()).clone(),
+            address: address.clone(),
+            profile: config.profile,
+            join_string_file: config.join_string_file.clone(),
             identity,
-            profile,
         }
-    }
-
-    /// Who the agent is.
-    pub(crate) fn identity(&self) -> &Identity {
-        &self.identity
     }
 }
 
 impl Dial for Gateway {
     async fn dial(&self) -> Result<Mux, LinkError> {
         if !self.identity.is_valid_at(Timestamp::now()) {
-            join_again(&self.identity, &self.address, self.profile).await?;
+            let given = self.join_string_file.as_deref();
+            join_again(&self.identity, given, &self.address, self.profile).await?;
         }
         let current = self.identity.current();
         let bundle = current.bundle.clone();

@@ -51,23 +51,42 @@ pub(crate) async fn join(
 
 /// Gets a fresh certificate for an agent whose own has expired, as one does that slept or was switched off.
 ///
-/// The gateway takes the key that once used a join token for the agent that it was, unless it has been revoked.
+/// The gateway takes the key that once used a join token for the agent that it was, unless it has been revoked. Once it
+/// has forgotten the token, the join string at `given` does, where there is a new one.
 ///
 /// # Errors
 ///
-/// The join string is not kept or too old, or [`JoinError`] says what went wrong.
+/// The join strings are too old, or [`JoinError`] says what went wrong.
 pub(crate) async fn join_again(
     identity: &Identity,
+    given: Option<&Path>,
     address: &HostPort,
     profile: Profile,
 ) -> Result<(), JoinError> {
-    let expired = || JoinError::Expired {
-        at: identity.current().svid.not_after(),
-    };
-    let join = kept_join_string(identity.home())?.ok_or_else(expired)?;
-    if join.pin != *identity.pin() {
-        return Err(expired());
+    let kept = kept_join_string(identity.home())?;
+    let again = enrol_again(identity, kept, address, profile).await;
+    match (again, given) {
+        (Err(JoinError::Refused(_) | JoinError::Expired { .. }), Some(path)) if !is_stdin(path) => {
+            let join = read(path)?;
+            keep_join_string(identity.home(), &join)?;
+            enrol_again(identity, Some(join), address, profile).await
+        }
+        (again, _) => again,
     }
+}
+
+async fn enrol_again(
+    identity: &Identity,
+    join: Option<JoinString>,
+    address: &HostPort,
+    profile: Profile,
+) -> Result<(), JoinError> {
+    let of_this_domain = |join: &JoinString| join.pin == *identity.pin();
+    let join = join
+        .filter(of_this_domain)
+        .ok_or_else(|| JoinError::Expired {
+            at: identity.current().svid.not_after(),
+        })?;
     let issued = enrol(&join, address, identity.key(), profile).await?;
     Ok(identity.renewed(issued)?)
 }
@@ -96,7 +115,7 @@ fn read(path: &Path) -> Result<JoinString, JoinError> {
         source,
     };
     let mut text = Zeroizing::new(String::new());
-    if path == Path::new("-") {
+    if is_stdin(path) {
         let stdin = io::stdin().lock();
         stdin
             .take(LONGEST)
@@ -114,6 +133,10 @@ fn read(path: &Path) -> Result<JoinString, JoinError> {
             .map_err(unreadable)?;
     }
     Ok(text.parse()?)
+}
+
+fn is_stdin(path: &Path) -> bool {
+    path == Path::new("-")
 }
 
 /// Why an agent did not get in.

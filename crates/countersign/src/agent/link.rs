@@ -93,11 +93,6 @@ impl<D: Dial> Link<D> {
         self.shared.state.subscribe()
     }
 
-    /// What makes its connections.
-    pub(crate) fn dial(&self) -> &D {
-        &self.shared.dial
-    }
-
     /// Keeps a channel until `stop`; streams that are open then go on.
     pub(crate) async fn run(
         &self,

@@ -21,6 +21,7 @@ use crate::report::Report;
 #[derive(Debug)]
 pub(crate) struct Listener {
     socket: Socket,
+    place: String,
     service: ServiceName,
     carriage: Carriage,
 }
@@ -52,6 +53,7 @@ impl Listener {
         };
         Ok(Self {
             socket,
+            place: config.bind.place(),
             service: config.service.clone(),
             carriage: if config.own_connection {
                 Carriage::Own
@@ -62,6 +64,7 @@ impl Listener {
     }
 
     /// The port that was bound, where it is one.
+    #[cfg(test)]
     pub(crate) fn local_address(&self) -> Option<SocketAddr> {
         match &self.socket {
             Socket::Tcp(listener) => listener.local_addr().ok(),
@@ -76,6 +79,7 @@ impl Listener {
         sessions: Arc<Sessions>,
         stop: CancellationToken,
     ) {
+        tracing::info!(service = %self.service, at = self.place, "listening");
         while let Some(accepted) = stop.run_until_cancelled(self.accept()).await {
             let local = match accepted {
                 Ok(Some(local)) => local,
@@ -252,3 +256,24 @@ async fn pause_after(error: &io::Error, purpose: &(impl std::fmt::Display + ?Siz
 }
 
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn only_allowed_users_get_through_a_unix_socket() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("door");
+        let own = rustix::process::geteuid().as_raw();
+        let mut door = UnixDoor::bind(&path, 0o666, &[own + 7]).unwrap();
+        assert_eq!(door.uids, [own + 7, own]);
+        let _allowed = UnixStream::connect(&path).await.unwrap();
+        assert!(door.accept().await.unwrap().is_some());
+        door.uids = vec![own + 7];
+        let mut refused = UnixStream::connect(&path).await.unwrap();
+        assert!(door.accept().await.unwrap().is_none());
+        let end = tokio::io::AsyncReadExt::read(&mut refused, &mut [0; 1]).await;
+        assert_eq!(end.unwrap(), 0);
+    }
+}

@@ -22,7 +22,6 @@ mod tests;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use countersign_channel::identity::SpiffeId;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -84,7 +83,7 @@ impl Agent {
         let identity = joined(home, &config).await?;
         identity.check_profile(config.profile)?;
         tracing::info!(id = %identity.current().svid.id(), "joined");
-        let gateway = Gateway::new(identity, config.gateway.as_ref(), config.profile);
+        let gateway = Gateway::new(identity, &config);
         Ok(Self {
             link: Link::new(gateway),
             listeners,
@@ -96,29 +95,15 @@ impl Agent {
         })
     }
 
-    /// Who the agent is.
-    pub(crate) fn id(&self) -> SpiffeId {
-        self.link.dial().identity().current().svid.id().clone()
-    }
-
     /// How its link to the gateway stands, from now on.
     pub(crate) fn link(&self) -> watch::Receiver<LinkState> {
         self.link.state()
     }
 
     /// The ports of its listeners, in the order of the configuration; a Unix socket has none.
-    pub(crate) fn listener_addresses(&self) -> Vec<Option<SocketAddr>> {
+    #[cfg(test)]
+    fn listener_addresses(&self) -> Vec<Option<SocketAddr>> {
         self.listeners.iter().map(Listener::local_address).collect()
-    }
-
-    /// The port of its HTTP proxy.
-    pub(crate) fn http_address(&self) -> Option<SocketAddr> {
-        self.http.as_ref()?.local_addr().ok()
-    }
-
-    /// The port of its SOCKS5 proxy.
-    pub(crate) fn socks_address(&self) -> Option<SocketAddr> {
-        self.socks.as_ref()?.local_addr().ok()
     }
 
     /// Answers until `shutdown`; then takes no new programs, and ends when the streams have, or their time is over.

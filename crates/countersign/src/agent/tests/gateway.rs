@@ -39,6 +39,8 @@ pub(super) struct Gateway {
     pub(super) losing: AtomicUsize,
     /// What every enrolment is answered with instead.
     pub(super) refusing: Mutex<Option<(u16, Value)>>,
+    /// A join token that the gateway no longer knows.
+    pub(super) forgotten: Mutex<Option<String>>,
     /// How long ago certificates begin, and how long they last.
     pub(super) leaf: Mutex<(Duration, Duration)>,
     /// How long tokens last.
@@ -62,6 +64,7 @@ impl Gateway {
             enrolments: Mutex::default(),
             losing: AtomicUsize::new(0),
             refusing: Mutex::default(),
+            forgotten: Mutex::default(),
             leaf: Mutex::new(FRESH),
             token_life: Duration::from_secs(600),
             oldest_token: AtomicU64::new(0),
@@ -172,7 +175,11 @@ impl Gateway {
         let _clock: Timestamp = text(body, "now").parse().unwrap();
         let token = text(body, "join_token").to_owned();
         let key = proven(&request).public_key().clone();
+        let is_forgotten = self.forgotten.lock().unwrap().as_deref() == Some(&token);
         self.enrolments.lock().unwrap().push((token, key));
+        if is_forgotten {
+            return Some((403, json!({ "code": "unknown", "detail": "unknown" })));
+        }
         if let Some(refusal) = self.refusing.lock().unwrap().clone() {
             return Some(refusal);
         }

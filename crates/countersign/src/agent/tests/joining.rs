@@ -125,9 +125,7 @@ async fn an_agent_joins_once_and_carries_streams() {
     let (gateway, join) = up().await;
     let machine = Machine::given(&join);
     for _ in 0..2 {
-        let agent = machine.start().await.unwrap();
-        assert_eq!(agent.id().to_string(), "spiffe://example.org/agent/laptop");
-        let running = Running::of(agent);
+        let running = Running::of(machine.start().await.unwrap());
         running.talk().await;
         running.stop().await;
     }
@@ -324,6 +322,21 @@ async fn an_agent_whose_certificate_expired_while_it_was_off_comes_back_by_itsel
     let used = gateway.enrolments.lock().unwrap().clone();
     assert_eq!(used.len(), 2);
     assert_eq!(used[0], used[1]);
+}
+
+#[tokio::test]
+async fn an_agent_that_was_forgotten_takes_the_new_join_string_it_is_given() {
+    let (gateway, join) = up().await;
+    let machine = Machine::given(&join);
+    *gateway.leaf.lock().unwrap() = EXPIRED;
+    drop(machine.start().await.unwrap());
+    *gateway.leaf.lock().unwrap() = super::gateway::FRESH;
+    *gateway.forgotten.lock().unwrap() = Some("v4.local.join".to_owned());
+    machine.give(&gateway.domain.join_string(join.address, "v4.local.new"));
+    Running::of(machine.start().await.unwrap()).talk().await;
+    let used = gateway.enrolments.lock().unwrap().clone();
+    let tokens: Vec<_> = used.iter().map(|(token, _)| token.as_str()).collect();
+    assert_eq!(tokens, ["v4.local.join", "v4.local.join", "v4.local.new"]);
 }
 
 #[tokio::test]

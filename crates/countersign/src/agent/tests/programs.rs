@@ -398,6 +398,15 @@ async fn a_header_without_end_is_refused() {
     assert!(agent.gateway.opened.lock().unwrap().is_empty());
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_client_that_says_nothing_is_let_go() {
+    let agent = Running::start().await;
+    for address in [agent.http(), agent.socks()] {
+        let mut client = TcpStream::connect(address).await.unwrap();
+        client.read_to_end(&mut Vec::new()).await.unwrap();
+    }
+}
+
 #[tokio::test]
 async fn socks_reaches_a_service_by_name() {
     let agent = Running::start().await;
