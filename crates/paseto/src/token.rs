@@ -1,5 +1,6 @@
 //! Tokens: text to proof, and claims to text.
 
+use std::fmt;
 use std::marker::PhantomData;
 use std::ops::Range;
 
@@ -157,6 +158,13 @@ impl<V: Opens<P>, P: Purpose + Kind> UntrustedToken<V, P> {
     }
 }
 
+/// Shows the header alone.
+impl<V: Version, P: Purpose> fmt::Debug for UntrustedToken<V, P> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "UntrustedToken({}.{})", V::TOKEN, P::NAME)
+    }
+}
+
 /// An authentic token's payload as bytes. No rule about claims has been applied to it.
 pub struct VerifiedPayload {
     body: Vec<u8>,
@@ -190,6 +198,13 @@ impl VerifiedPayload {
             footer: self.footer,
             key_id: None,
         })
+    }
+}
+
+/// Shows the payload's length alone: it may have been encrypted.
+impl fmt::Debug for VerifiedPayload {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "VerifiedPayload({} bytes)", self.payload.len())
     }
 }
 

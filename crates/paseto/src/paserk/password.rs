@@ -1,5 +1,6 @@
 //! Keys under a password: `local-pw` and `secret-pw` (PASERK § PBKW).
 
+use std::fmt;
 use std::marker::PhantomData;
 use std::num::NonZeroU32;
 
@@ -93,6 +94,19 @@ impl<V: Protects + Holds<K>, K: Confidential> ProtectedKey<V, K> {
         Ok(Key {
             material: <V as Holds<K>>::parse_protected(inner)?,
         })
+    }
+}
+
+/// Shows the type and the work alone.
+impl<V: Protects, K: Confidential> fmt::Debug for ProtectedKey<V, K> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            formatter,
+            "ProtectedKey({}.{}, {:?})",
+            V::PASERK,
+            K::PROTECTED,
+            self.work
+        )
     }
 }
 

@@ -1,5 +1,6 @@
 //! Named hostile inputs, first of them the defects met in other libraries.
 
+use countersign_paseto::paserk::{ProtectedKey, WorkLimits};
 use countersign_paseto::{
     Envelope, InvalidKey, Key, Local, PaserkError, Public, Secret, SystemRandom, TokenError,
     UntrustedToken, V3, V4, mint_payload,
@@ -208,6 +209,29 @@ fn a_p384_key_out_of_range_is_refused() {
     }
 }
 
+/// With a counter of 64 bits these authenticate and give a wrong key: their nonces carry out of the low half.
+#[test]
+fn a_counter_that_carries_past_64_bits_gives_the_right_key() {
+    for (text, password, expected) in [
+        (
+            "k3.local-pw.QXP12ki34Xsp7zl1c8f1Z2vZR6ct1UsrK-BRB03gmf0AAAPo______________________-XHScfdVymwoeAFv5fXIYERcRb1bdIHlUwENdkZJvu4IjDYCWAkTKaulhPM61PJSBnqDXsrd9pAbzOTRxBZ4JaJGjYQw1esKvCH8ASHRoE",
+            "correct horse battery staple",
+            "69d611e7added86f3097a6803c6281c75323129fcea86492b19b9882e968caec",
+        ),
+        (
+            "k3.local-pw.Scmm_JdR-U5XPkCcNw_hwbbiIOu8XYf1Jw9LPVPsmpgAAAPoAQEBAQEBAQH__________wry6jfJAiIu7uPbm6hlPDC9BrDaoCUQmi6V9tUuNxXyBkZ-mmw7mnCOknByHnwWVXLEhZjiMF9WRJY7JIcX5QcW_sflrhXN4e7JwtSfduWt",
+            "correct horse battery staple",
+            "885e9d6a57397dd4c26b502a0d3a58ca45e99a59f975e54f850ab1c5bf5b9766",
+        ),
+    ] {
+        let protected = ProtectedKey::<V3, Local>::parse(text).unwrap();
+        let key = protected
+            .unlock(password.as_bytes(), &WorkLimits::default())
+            .unwrap();
+        assert_eq!(*key.expose_secret(), unhex(expected));
+    }
+}
+
 #[test]
 fn a_serialised_key_has_one_text() {
     let text = key().to_paserk();
@@ -248,4 +272,8 @@ fn debug_shows_no_key() {
     assert_eq!(format!("{:?}", key()), "Key(k4.local)");
     let secret = Key::<V4, Secret>::generate(&SystemRandom).unwrap();
     assert_eq!(format!("{secret:?}"), "Key(k4.secret)");
+    let read = UntrustedToken::<V4, Local>::parse(&token()).unwrap();
+    assert_eq!(format!("{read:?}"), "UntrustedToken(v4.local)");
+    let opened = read.open(&key()).unwrap();
+    assert_eq!(format!("{opened:?}"), "VerifiedPayload(7 bytes)");
 }

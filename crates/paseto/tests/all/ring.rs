@@ -2,7 +2,7 @@
 
 use countersign_paseto::{
     AnyKey, Claims, Envelope, Key, KeyRing, KeySet, Local, MintError, Public, Rules, Secret,
-    SystemRandom, TokenError, UntrustedToken, V3, V4, Window, mint_payload,
+    SystemRandom, TokenError, UntrustedToken, V2, V3, V4, Window, mint_payload,
 };
 use jiff::{SignedDuration, Timestamp};
 
@@ -193,6 +193,26 @@ fn round_trip(key: AnyKey, header: &str) {
     let token = mint(&ring, at(0));
     assert!(token.starts_with(header), "{token}");
     assert_eq!(verify(&ring, &token, at(0)), Ok(id));
+}
+
+#[test]
+fn a_version_without_assertions_refuses_one_and_works_without() {
+    let v2 = Key::<V2, Local>::generate(&SystemRandom).unwrap();
+    let id = v2.id().to_string();
+    let ring = KeyRing::new(KeySet::new().with(v2, Window::from(at(0))));
+    let claims = Claims::new(()).expires_at(at(1000));
+    let refused = ring.mint(&claims, b"test", at(0), &SystemRandom);
+    assert_eq!(refused, Err(MintError::NoAssertions { version: "v2" }));
+    let token = ring.mint(&claims, b"", at(0), &SystemRandom).unwrap();
+    let refused = ring.verify::<()>(&token, b"test", &Rules::new(), at(0));
+    assert_eq!(
+        refused.map(drop),
+        Err(TokenError::NoAssertions { version: "v2" })
+    );
+    let verified = ring
+        .verify::<()>(&token, b"", &Rules::new(), at(0))
+        .unwrap();
+    assert_eq!(verified.key_id().map(ToString::to_string), Some(id));
 }
 
 #[test]
