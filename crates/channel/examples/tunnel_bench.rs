@@ -14,8 +14,8 @@ use countersign_channel::tunnel::{
     Counters, Cut, IntoEnd, Limits, Mux, RelayLimits, Requests, ServerHandle, relay, serve,
 };
 use http::HeaderMap;
+use rustls::pki_types::PrivateKeyDer;
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
-use rustls_pki_types::PrivateKeyDer;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::{TlsAcceptor, TlsConnector, client};
