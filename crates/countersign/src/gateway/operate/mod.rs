@@ -7,6 +7,7 @@ mod backup;
 mod grants;
 mod views;
 
+use std::fs::Permissions;
 use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -39,7 +40,8 @@ struct Refused {
     problem: OperatorProblem,
 }
 
-/// Opens the socket, with mode 0600. A socket that a gateway left behind is replaced; one that answers is not.
+/// Opens the socket, with mode 0600 from its first moment: it is made in a private folder and moved to its place. A
+/// socket that a gateway left behind is replaced; one that answers is not.
 ///
 /// # Errors
 ///
@@ -48,12 +50,14 @@ pub(super) fn bind(path: &Path) -> io::Result<UnixListener> {
     if std::os::unix::net::UnixStream::connect(path).is_ok() {
         return Err(io::ErrorKind::AddrInUse.into());
     }
-    match std::fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
-    let listener = UnixListener::bind(path)?;
-    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
+    let folder = path
+        .parent()
+        .filter(|folder| !folder.as_os_str().is_empty());
+    let private = tempfile::tempdir_in(folder.unwrap_or(Path::new(".")))?;
+    let made = private.path().join("s");
+    let listener = UnixListener::bind(&made)?;
+    std::fs::set_permissions(&made, Permissions::from_mode(0o600))?;
+    std::fs::rename(&made, path)?;
     Ok(listener)
 }
 
