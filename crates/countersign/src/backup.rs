@@ -4,7 +4,9 @@
 //! passphrase, as PASERK `k4.local-pw` (Argon2id); then the root key and a snapshot of the database under AES-256-GCM, with
 //! both lines authenticated.
 
+use std::fs::DirBuilder;
 use std::io::{self, Write};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
@@ -159,6 +161,13 @@ pub(crate) async fn restore(
     operator: Operator,
     now: Timestamp,
 ) -> Result<BackupDone, BackupError> {
+    for place in [
+        &target.store_file,
+        &target.root_key_file,
+        &target.audit_file,
+    ] {
+        make_folder_of(place)?;
+    }
     let _no_gateway_runs = Lock::take(&target.store_file)?;
     let wal = with_suffix(&target.store_file, "-wal");
     for existing in [&target.store_file, &wal, &target.root_key_file] {
@@ -381,6 +390,13 @@ fn failing(action: &'static str, file: &Path) -> impl Fn(io::Error) -> BackupErr
         file: file.clone(),
         source,
     }
+}
+
+/// A machine that never was a gateway has no state folder yet.
+fn make_folder_of(file: &Path) -> Result<(), BackupError> {
+    let folder = folder_of(file);
+    let made = DirBuilder::new().recursive(true).mode(0o700).create(folder);
+    made.map_err(failing("make", folder))
 }
 
 fn folder_of(file: &Path) -> &Path {
