@@ -9,7 +9,7 @@ use countersign_policy::{BundleError, InvalidGrant};
 use super::services::ServiceError;
 use crate::config::ConfigError;
 use crate::custody::CustodyError;
-use crate::report::Report;
+use crate::report::{Report, Verdict};
 
 /// Why a gateway does not start, or does not take a new configuration.
 #[derive(Debug, thiserror::Error)]
@@ -113,6 +113,14 @@ impl Report for GatewayError {
                 Some("without `policy.bundle` the built-in bundle decides by grants".to_owned())
             }
             _ => None,
+        }
+    }
+    fn verdict(&self) -> Verdict {
+        match self {
+            Self::Config(error) => error.verdict(),
+            Self::Custody(error) => error.verdict(),
+            Self::Service(error) => error.verdict(),
+            _ => Verdict::Unknown,
         }
     }
 }

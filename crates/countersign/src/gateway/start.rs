@@ -8,6 +8,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use countersign_channel::Profile;
 use jiff::Timestamp;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Mutex, Semaphore, watch};
 use tokio_util::sync::CancellationToken;
@@ -71,11 +72,24 @@ pub(crate) async fn start(config_file: &Path) -> Result<Handle, GatewayError> {
     let config = GatewayConfig::read(config_file)?;
     let log = crate::log::start(&config.log);
     let warm = tokio::task::spawn_blocking(countersign_channel::warm_up);
+    allow_open_files();
     let custody = open_custody(&config).await?;
     let running = Running::build(config, &custody.state.snapshot())?;
     let _ = warm.await;
     let opened = open(config_file, custody, running, log).await?;
     Ok(Handle { gateway: opened })
+}
+
+/// Each channel and each stream is a socket, and shells hand on a limit of 1024 where the system allows far more.
+fn allow_open_files() {
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    let raised = Rlimit {
+        current: maximum,
+        maximum,
+    };
+    if let Err(error) = setrlimit(Resource::Nofile, raised) {
+        tracing::warn!(%error, ?current, "the limit of open files stays as it is");
+    }
 }
 
 async fn open_custody(config: &GatewayConfig) -> Result<Custody, GatewayError> {
