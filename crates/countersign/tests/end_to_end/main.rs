@@ -1,0 +1,33 @@
+//! The built binary as gateway and agent, operated through its command line, with real programs as clients and services.
+//!
+//! Everything runs on loopback ports and folders of its own and is ended with the test that started it. A test whose program is
+//! not installed prints that it is skipped; with `CI=true` or `COUNTERSIGN_REQUIRE_ALL=1` it fails. `./test` installs them all.
+
+#[cfg(test)]
+mod classical;
+#[cfg(test)]
+mod clients;
+#[cfg(test)]
+mod configuration;
+#[cfg(test)]
+mod crash;
+#[cfg(test)]
+mod grpc;
+#[cfg(test)]
+mod handshake;
+#[cfg(test)]
+mod joining;
+#[cfg(test)]
+mod nginx;
+#[cfg(test)]
+mod operation;
+#[cfg(test)]
+mod postgres;
+#[cfg(test)]
+mod redis;
+#[cfg(test)]
+mod services;
+#[cfg(test)]
+mod ssh;
+#[cfg(test)]
+mod support;

@@ -1,0 +1,54 @@
+//! Services that behave, and services that do not.
+
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
+use std::thread;
+
+use super::free_port;
+
+/// A service that sends back what it gets, and ends when the client does.
+pub(crate) fn echo() -> u16 {
+    serve(|mut stream| {
+        let mut reader = stream.try_clone().expect("a second handle");
+        // The client may be gone at any time.
+        let _ = std::io::copy(&mut reader, &mut stream);
+        let _ = stream.shutdown(Shutdown::Write);
+    })
+}
+
+/// A service that takes a connection and never says anything.
+pub(crate) fn hanging() -> u16 {
+    serve(|mut stream| {
+        let _ = std::io::copy(&mut stream, &mut std::io::sink());
+    })
+}
+
+/// A service that sends `count` bytes and then resets the connection.
+pub(crate) fn resetting_after(count: usize) -> u16 {
+    serve(move |mut stream| {
+        let mut request = [0; 1];
+        let _ = stream.read(&mut request);
+        let _ = stream.write_all(&vec![b'x'; count]);
+        // The bytes are on their way before the reset: the other side has read them all and says so.
+        let _ = stream.read(&mut request);
+        let _ = socket2::SockRef::from(&stream).set_linger(Some(std::time::Duration::ZERO));
+    })
+}
+
+/// A port that refuses every connection.
+pub(crate) fn refusing() -> u16 {
+    free_port()
+}
+
+/// Serves each connection on a thread of its own, as long as the test runs.
+fn serve(service: impl Fn(TcpStream) + Clone + Send + 'static) -> u16 {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
+    let port = listener.local_addr().expect("it is bound").port();
+    thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            let service = service.clone();
+            thread::spawn(move || service(stream));
+        }
+    });
+    port
+}
