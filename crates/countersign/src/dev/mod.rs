@@ -15,7 +15,7 @@ use self::demo::Demo;
 use self::home::{Home, Ports, TRUST_DOMAIN};
 use crate::agent::{Agent, LinkState};
 use crate::cli::DevOptions;
-use crate::config::{AgentConfig, GatewayConfig};
+use crate::config::AgentConfig;
 use crate::gateway;
 use crate::report::{Failure, Report, Verdict};
 
@@ -103,13 +103,12 @@ impl Dev {
         let demo = Demo::start(&ports).await.map_err(DevError::Demo)?;
         let gateway = gateway::start(&home.gateway_config()).await?;
         let agent_config = AgentConfig::read(&home.agent_config())?;
-        if !agent_config.state_dir.join("svid.pem").exists() {
-            let join_string = gateway
-                .create_join_string(home::AGENT)
-                .await
-                .map_err(|error| DevError::Join(error.to_string()))?;
-            write_secret(&home, &join_string.expose_secret()).map_err(DevError::Home)?;
-        }
+        // A run of long ago has left an agent whose certificate has ended and whose join string is forgotten.
+        let join_string = gateway
+            .create_join_string(home::AGENT)
+            .await
+            .map_err(|error| DevError::Join(error.to_string()))?;
+        write_secret(&home, &join_string.expose_secret()).map_err(DevError::Home)?;
         let agent = RunningAgent::start(agent_config).await?;
         Ok(Self {
             home,

@@ -1,5 +1,6 @@
 //! Starting a gateway, and stopping it: everything that can fail fails before the first connection is taken.
 
+use std::net::SocketAddr;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 use std::sync::Arc;
@@ -9,6 +10,7 @@ use arc_swap::ArcSwap;
 use countersign_channel::Profile;
 use jiff::Timestamp;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use tokio::net::{TcpListener, UnixListener};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Mutex, Semaphore, watch};
 use tokio_util::sync::CancellationToken;
@@ -116,6 +118,68 @@ async fn open_custody(config: &GatewayConfig) -> Result<Custody, GatewayError> {
     Ok(Custody::open(&custody, Timestamp::now()).await?)
 }
 
+/// Every port and socket of a gateway, open and not yet served.
+struct Doors {
+    listeners: Vec<Listener>,
+    operate: UnixListener,
+    telemetry: Option<TcpListener>,
+}
+
+impl Doors {
+    async fn open(config: &GatewayConfig, custody: &Custody) -> Result<Self, GatewayError> {
+        let mut listeners = Vec::new();
+        for listener in &config.listeners {
+            listeners.push(Listener::bind(config, listener, &custody.authority).await?);
+        }
+        let path = &config.operate.socket;
+        let operate = operate::bind(path).map_err(|source| GatewayError::Socket {
+            path: path.clone(),
+            source,
+        })?;
+        let telemetry = match config.telemetry.address {
+            None => None,
+            Some(address) => Some(bind_telemetry(address).await?),
+        };
+        Ok(Self {
+            listeners,
+            operate,
+            telemetry,
+        })
+    }
+
+    /// Serves on all of them, each in tasks that end with the gateway.
+    fn serve(self, gateway: &Arc<Gateway>) {
+        let config = &gateway.running().config;
+        let channels = Arc::new(Semaphore::new(config.limits.channels));
+        let tasks = &gateway.tasks;
+        for listener in self.listeners {
+            tasks.spawn(listener.serve(Arc::clone(gateway), Arc::clone(&channels)));
+        }
+        let path = config.operate.socket.clone();
+        tasks.spawn(operate::serve(Arc::clone(gateway), self.operate, path));
+        if let Some(telemetry) = self.telemetry {
+            let router = metrics::router(gateway.metrics.clone(), gateway.ready.subscribe());
+            let stopped = gateway.stopped.clone().cancelled_owned();
+            tasks.spawn(async move {
+                let served = axum::serve(telemetry, router).with_graceful_shutdown(stopped);
+                if let Err(error) = served.await {
+                    tracing::error!(%error, "telemetry has failed");
+                }
+            });
+        }
+    }
+}
+
+async fn bind_telemetry(address: SocketAddr) -> Result<TcpListener, GatewayError> {
+    TcpListener::bind(address)
+        .await
+        .map_err(|source| GatewayError::Bind {
+            what: "telemetry".to_owned(),
+            address,
+            source,
+        })
+}
+
 async fn open(
     config_file: &Path,
     custody: Custody,
@@ -123,25 +187,8 @@ async fn open(
     log: LogFilter,
 ) -> Result<Arc<Gateway>, GatewayError> {
     let config = running.config.clone();
-    let mut listeners = Vec::new();
-    for listener in &config.listeners {
-        listeners.push(Listener::bind(&config, listener, &custody.authority).await?);
-    }
-    let socket = operate::bind(&config.operate.socket).map_err(|source| GatewayError::Socket {
-        path: config.operate.socket.clone(),
-        source,
-    })?;
-    let telemetry =
-        match config.telemetry.address {
-            None => None,
-            Some(address) => Some(tokio::net::TcpListener::bind(address).await.map_err(
-                |source| GatewayError::Bind {
-                    what: "telemetry".to_owned(),
-                    address,
-                    source,
-                },
-            )?),
-        };
+    let doors = Doors::open(&config, &custody).await?;
+    let acceptors = doors.listeners.iter();
     let gateway = Arc::new(Gateway {
         server_name: config.trust_domain.gateway_server_name(),
         trust_domain: config.trust_domain.clone(),
@@ -151,42 +198,18 @@ async fn open(
         stopping: CancellationToken::new(),
         stopped: CancellationToken::new(),
         config_file: config_file.to_owned(),
-        acceptors: listeners
-            .iter()
-            .map(|listener| Arc::clone(&listener.acceptor))
-            .collect(),
+        acceptors: acceptors.map(|one| Arc::clone(&one.acceptor)).collect(),
         running: ArcSwap::from_pointee(running),
         changing: Mutex::new(()),
         log,
         ready: watch::Sender::new(Ok(())),
         tasks: TaskTracker::new(),
     });
-    gateway
-        .metrics
-        .watch_audit(Arc::clone(&gateway.custody.audit));
+    let audit = Arc::clone(&gateway.custody.audit);
+    gateway.metrics.watch_audit(audit);
     announce(&gateway, &config);
-    let channels = Arc::new(Semaphore::new(config.limits.channels));
-    for listener in listeners {
-        gateway
-            .tasks
-            .spawn(listener.serve(Arc::clone(&gateway), Arc::clone(&channels)));
-    }
-    let path = config.operate.socket.clone();
-    gateway
-        .tasks
-        .spawn(operate::serve(Arc::clone(&gateway), socket, path));
+    doors.serve(&gateway);
     gateway.tasks.spawn(upkeep::run(Arc::clone(&gateway)));
-    if let Some(telemetry) = telemetry {
-        let router = metrics::router(gateway.metrics.clone(), gateway.ready.subscribe());
-        let stopped = gateway.stopped.clone();
-        gateway.tasks.spawn(async move {
-            let served = axum::serve(telemetry, router)
-                .with_graceful_shutdown(async move { stopped.cancelled().await });
-            if let Err(error) = served.await {
-                tracing::error!(%error, "telemetry has failed");
-            }
-        });
-    }
     Ok(gateway)
 }
 
@@ -223,11 +246,12 @@ impl Handle {
         &self.gateway.live
     }
 
-    /// Makes a join string for the first listener, on behalf of the user who runs this process.
+    /// Makes a join string for the first listener, on behalf of the user who runs this process; it takes the name over
+    /// from an agent that has it.
     ///
     /// # Errors
     ///
-    /// The name is in use, or the store cannot be written.
+    /// The name cannot be one, or the store cannot be written.
     pub(crate) async fn create_join_string(
         &self,
         name: &str,
@@ -236,7 +260,7 @@ impl Handle {
         let new = NewJoinString {
             name: name.to_owned(),
             expires_in: DEFAULT_JOIN,
-            replace: false,
+            replace: true,
             address,
             profile,
         };
@@ -254,9 +278,8 @@ impl Handle {
     /// the store.
     pub(crate) async fn stop(self) {
         let gateway = self.gateway;
-        gateway
-            .ready
-            .send_replace(Err("the gateway stops".to_owned()));
+        let stops = Err("the gateway stops".to_owned());
+        let _ = gateway.ready.send_replace(stops);
         gateway.stopping.cancel();
         let drain_time = gateway.running().config.limits.drain_time;
         if tokio::time::timeout(drain_time, gateway.live.drained())
