@@ -46,6 +46,13 @@ pub trait End {
 
     /// Makes the drop that follows a failure for the peer.
     fn abort(&mut self);
+
+    /// Makes the death of this process a failure for the peer, until [`settle`](Self::settle): then no drop is run, and a
+    /// kernel that closes a socket ends it cleanly.
+    fn arm(&mut self);
+
+    /// Takes that back, once both directions have ended.
+    fn settle(&mut self);
 }
 
 /// What can be an end of a relay: any byte stream that has [`Reset`](super::Reset), and a [`Tunnel`].
@@ -98,6 +105,11 @@ impl End for Tunnel {
     fn abort(&mut self) {
         self.reset();
     }
+
+    /// Its channel is armed as a whole: without close_notify the peer takes no stream for ended.
+    fn arm(&mut self) {}
+
+    fn settle(&mut self) {}
 }
 
 /// Chunks on their way from one end to the other, in order.

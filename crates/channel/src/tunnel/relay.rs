@@ -49,7 +49,7 @@ pub struct Counters {
 /// ended, one end fails, the limit is reached or the line is cut.
 ///
 /// An end is a [`Tunnel`](super::Tunnel) or a byte stream that has [`Reset`](super::Reset).
-/// Dropping the future resets both ends.
+/// Dropping the future resets both ends, and so does the death of the process.
 pub async fn relay(
     local: impl IntoEnd,
     remote: impl IntoEnd,
@@ -62,6 +62,8 @@ pub async fn relay(
         remote: remote.into_end(),
         clean: false,
     };
+    ends.local.arm();
+    ends.remote.arm();
     let mut flow = Flow::default();
     let mut cut = pin!(cut.wait());
     let mut idle = pin!(limits.idle.map(Idle::new));
@@ -99,7 +101,10 @@ struct Ends<L: End, R: End> {
 
 impl<L: End, R: End> Drop for Ends<L, R> {
     fn drop(&mut self) {
-        if !self.clean {
+        if self.clean {
+            self.local.settle();
+            self.remote.settle();
+        } else {
             self.local.abort();
             self.remote.abort();
         }

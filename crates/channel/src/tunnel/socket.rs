@@ -14,6 +14,9 @@ use super::{End, IntoEnd, Queue};
 pub trait Reset {
     /// Makes the drop that follows a failure for the peer, as far as the transport can say so.
     fn reset(&mut self);
+
+    /// Takes [`reset`](Self::reset) back: the drop that follows leaves the connection ended as it is.
+    fn settle(&mut self);
 }
 
 /// The peer gets RST: what the kernel has not sent is discarded.
@@ -22,6 +25,10 @@ impl Reset for TcpStream {
         // It fails only on a socket that is closed already.
         let _ = self.set_zero_linger();
     }
+
+    fn settle(&mut self) {
+        let _ = socket2::SockRef::from(&*self).set_linger(None);
+    }
 }
 
 /// The peer gets no close_notify, then what the transport below says.
@@ -29,12 +36,20 @@ impl<T: Reset> Reset for tokio_rustls::server::TlsStream<T> {
     fn reset(&mut self) {
         self.get_mut().0.reset();
     }
+
+    fn settle(&mut self) {
+        self.get_mut().0.settle();
+    }
 }
 
 /// The peer gets no close_notify, then what the transport below says.
 impl<T: Reset> Reset for tokio_rustls::client::TlsStream<T> {
     fn reset(&mut self) {
         self.get_mut().0.reset();
+    }
+
+    fn settle(&mut self) {
+        self.get_mut().0.settle();
     }
 }
 
@@ -46,22 +61,37 @@ impl<T: Reset> Reset for tokio_rustls::TlsStream<T> {
             Self::Server(tls) => tls.reset(),
         }
     }
+
+    fn settle(&mut self) {
+        match self {
+            Self::Client(tls) => tls.settle(),
+            Self::Server(tls) => tls.settle(),
+        }
+    }
 }
 
 /// A Unix socket has no reset: the peer reads an end of file, or `ConnectionReset` if it had
 /// written something that was not read.
 impl Reset for UnixStream {
     fn reset(&mut self) {}
+
+    fn settle(&mut self) {}
 }
 
 /// A pipe in memory has no reset: the peer reads an end of file and cannot write.
 impl Reset for DuplexStream {
     fn reset(&mut self) {}
+
+    fn settle(&mut self) {}
 }
 
 impl<T: Reset + ?Sized> Reset for Box<T> {
     fn reset(&mut self) {
         (**self).reset();
+    }
+
+    fn settle(&mut self) {
+        (**self).settle();
     }
 }
 
@@ -137,6 +167,14 @@ impl<T: AsyncRead + AsyncWrite + Reset + Unpin> End for Socket<T> {
 
     fn abort(&mut self) {
         self.io.reset();
+    }
+
+    fn arm(&mut self) {
+        self.io.reset();
+    }
+
+    fn settle(&mut self) {
+        self.io.settle();
     }
 }
 

@@ -67,6 +67,16 @@ impl From<UnixStream> for Local {
 impl Reset for Local {
     fn reset(&mut self) {
         self.failed = true;
+        if let Socket::Tcp(socket) = &mut self.socket {
+            socket.reset();
+        }
+    }
+
+    fn settle(&mut self) {
+        self.failed = false;
+        if let Socket::Tcp(socket) = &mut self.socket {
+            socket.settle();
+        }
     }
 }
 

@@ -248,7 +248,14 @@ impl Reset for UpstreamStream {
     fn reset(&mut self) {
         match &mut self.io {
             UpstreamIo::Plain(tcp) => tcp.reset(),
-            UpstreamIo::Tls(tls) => tls.get_mut().0.reset(),
+            UpstreamIo::Tls(tls) => tls.reset(),
+        }
+    }
+
+    fn settle(&mut self) {
+        match &mut self.io {
+            UpstreamIo::Plain(tcp) => tcp.settle(),
+            UpstreamIo::Tls(tls) => tls.settle(),
         }
     }
 }
