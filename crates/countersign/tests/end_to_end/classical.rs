@@ -26,6 +26,8 @@ fn strict_and_hybrid_refuse_classical_clients_with_an_alert_and_keep_the_reason(
             refused.contains("classical-key-exchange"),
             "{stage}: {refused}"
         );
+        let shown = gateway.operate(&["sessions", "--refused"]).succeeded();
+        assert!(shown.contains("classical key exchange"), "{shown}");
         let audited = gateway.audited("channel-refused");
         assert_eq!(audited.len(), 2, "{stage}: {audited:?}");
     }

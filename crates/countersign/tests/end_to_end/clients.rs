@@ -103,14 +103,7 @@ fn an_agentless_hybrid_client_reaches_a_service_that_anyone_may_reach() {
     };
     let gateway = GatewaySetup::new().service("web", nginx.port, "").start();
     gateway.grant("anonymous", "web");
-    let options = json!({
-        "port": gateway.port,
-        "name": gateway.service_name("web"),
-        "anchors": gateway.authority.file,
-        "target": format!("web:{SERVICE_PORT}"),
-        "path": "/file",
-    });
-    let report = report(&mut client, &options);
+    let report = report(&mut client, &agentless_options(&gateway));
     assert_eq!(report["group"], "X25519MLKEM768", "{report}");
     assert_eq!(
         report["http1"]["sha256"],
@@ -122,6 +115,34 @@ fn an_agentless_hybrid_client_reaches_a_service_that_anyone_may_reach() {
         sha256(&nginx.file()).as_str(),
         "{report}"
     );
+}
+
+#[test]
+fn strict_admits_agentless_hybrid_clients_only_where_the_listener_says_so() {
+    let (Some(mut client), Some(nginx)) = (python("channel.py"), Nginx::start()) else {
+        return;
+    };
+    let strict = || {
+        GatewaySetup::new()
+            .stage("strict")
+            .service("web", nginx.port, "")
+    };
+    let closed = strict().start();
+    let told = attempt(&mut client, &agentless_options(&closed)).failed();
+    assert!(told.contains("alert"), "{told}");
+    assert!(
+        closed.refused().contains("agentless-not-admitted"),
+        "{}",
+        closed.refused()
+    );
+
+    let open = strict().listener_key("agentless_in_strict = true").start();
+    open.grant("anonymous", "web");
+    let report = report(
+        &mut python("channel.py").unwrap(),
+        &agentless_options(&open),
+    );
+    assert_eq!(report["http2"]["status"], 200, "{report}");
 }
 
 #[test]
@@ -154,6 +175,17 @@ fn options(gateway: &Gateway, identity: &Agent, trusting: &Agent) -> Value {
         "certificate": identity.state().join("svid.pem"),
         "anchors": anchors(&trusting.state()),
         "target": format!("{}:{SERVICE_PORT}", service(gateway)),
+        "path": "/file",
+    })
+}
+
+/// As nobody, to the service `web` by its own name.
+fn agentless_options(gateway: &Gateway) -> Value {
+    json!({
+        "port": gateway.port,
+        "name": gateway.service_name("web"),
+        "anchors": gateway.authority.file,
+        "target": format!("web:{SERVICE_PORT}"),
         "path": "/file",
     })
 }

@@ -1,6 +1,6 @@
 //! Power cuts, and what stands in a start's way.
 
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::TcpListener;
 
 use sqlx::{Connection, SqliteConnection};
@@ -33,6 +33,51 @@ fn a_killed_agent_starts_again_without_joining_again() {
     tunnel.agent.start();
     assert!(says_hello(&tunnel));
     assert_eq!(tunnel.gateway.audited("enrolment-allowed").len(), 1);
+}
+
+#[test]
+fn a_killed_agent_or_gateway_is_a_reset_at_both_ends() {
+    let (service, ends) = upstream::telling_how_streams_end();
+    for kill in [
+        |t: &mut Tunnel| t.agent.kill(),
+        |t: &mut Tunnel| t.gateway.kill(),
+    ] {
+        let mut tunnel = Tunnel::to("told", service);
+        let mut open = tunnel.connect();
+        open.write_all(b"x").unwrap();
+        open.read_exact(&mut [0; 1]).unwrap();
+        kill(&mut tunnel);
+        assert_eq!(ends.recv().unwrap(), Err(ErrorKind::ConnectionReset));
+        let error = open.read(&mut [0; 1]).expect_err("a clean end");
+        assert_eq!(error.kind(), ErrorKind::ConnectionReset);
+    }
+}
+
+#[test]
+fn an_agent_killed_at_any_moment_of_its_joining_joins_once() {
+    for file in ["agent.lock", "key.pem", "svid.pem"] {
+        let gateway = GatewaySetup::new()
+            .service("echo", upstream::echo(), "")
+            .start();
+        let mut agent = gateway.agent("laptop").configure();
+        let first = agent.launch();
+        wait_until(file, || agent.state().join(file).exists().then_some(()));
+        first.kill();
+        agent.start();
+        let agents = gateway.ask(&["agents", "list"]);
+        assert_eq!(
+            agents["agents"].as_array().map(Vec::len),
+            Some(1),
+            "{agents}"
+        );
+        let allowed = gateway.audited("enrolment-allowed");
+        let first_time = |event: &&serde_json::Value| event["repeated"] == false;
+        assert_eq!(
+            allowed.iter().filter(first_time).count(),
+            1,
+            "{file}: {allowed:?}"
+        );
+    }
 }
 
 #[test]

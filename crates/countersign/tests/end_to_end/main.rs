@@ -18,6 +18,8 @@ mod handshake;
 #[cfg(test)]
 mod joining;
 #[cfg(test)]
+mod local;
+#[cfg(test)]
 mod nginx;
 #[cfg(test)]
 mod operation;

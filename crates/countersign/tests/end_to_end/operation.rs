@@ -43,6 +43,17 @@ fn each_profile_negotiates_what_it_is_for() {
 }
 
 #[test]
+fn agents_work_at_every_stage() {
+    for stage in ["strict", "hybrid", "classical-canary"] {
+        let setup = GatewaySetup::new().stage(stage);
+        let tunnel = Tunnel::through(setup.service("echo", upstream::echo(), ""), "echo");
+        drop(opened(&tunnel));
+        let shown = tunnel.gateway.operate(&["stage", "show"]).succeeded();
+        assert!(shown.contains(stage), "{shown}");
+    }
+}
+
+#[test]
 fn revoking_an_agent_cuts_its_streams_and_keeps_it_out() {
     let tunnel = Tunnel::to("echo", upstream::echo());
     let open = opened(&tunnel);

@@ -2,7 +2,7 @@
 
 use std::io::{ErrorKind, Read, Write};
 
-use crate::support::{GatewaySetup, SERVICE_PORT, Tunnel, exchange, random_bytes, upstream};
+use crate::support::{GatewaySetup, Tunnel, random_bytes, upstream};
 
 #[test]
 fn bytes_and_ends_come_through_whole() {
@@ -25,7 +25,7 @@ fn bytes_and_ends_come_through_whole() {
 fn a_service_that_refuses_is_a_reset_and_through_the_proxy_502() {
     let tunnel = Tunnel::to("gone", upstream::refusing());
     assert_reset(&tunnel, b"x");
-    let (status, body) = connect_by_proxy(&tunnel, "gone");
+    let (status, body) = tunnel.connect_by_proxy("gone");
     assert_eq!(status, 502, "{body}");
     assert!(body.contains("gone"), "{body}");
 }
@@ -40,7 +40,7 @@ fn a_service_that_hangs_in_its_tls_is_504() {
     );
     let tunnel = Tunnel::through(setup, "slow");
     assert_reset(&tunnel, b"x");
-    let (status, body) = connect_by_proxy(&tunnel, "slow");
+    let (status, body) = tunnel.connect_by_proxy("slow");
     assert_eq!(status, 504, "{body}");
 }
 
@@ -71,7 +71,7 @@ fn a_service_that_no_grant_names_is_denied_by_rule() {
             .service("shut", upstream::echo(), ""),
         "open",
     );
-    let (status, body) = connect_by_proxy(&tunnel, "shut");
+    let (status, body) = tunnel.connect_by_proxy("shut");
     assert_eq!(status, 403, "{body}");
     let denied = tunnel.gateway.audited("stream-denied");
     assert_eq!(denied.len(), 1);
@@ -81,8 +81,25 @@ fn a_service_that_no_grant_names_is_denied_by_rule() {
 #[test]
 fn a_service_that_there_is_not_is_misdirected() {
     let tunnel = Tunnel::to("echo", upstream::echo());
-    let (status, body) = connect_by_proxy(&tunnel, "nothing");
+    let (status, body) = tunnel.connect_by_proxy("nothing");
     assert_eq!(status, 421, "{body}");
+}
+
+#[test]
+fn a_client_that_resets_is_a_reset_at_the_service_and_one_that_ends_an_end() {
+    let (service, ends) = upstream::telling_how_streams_end();
+    let tunnel = Tunnel::to("told", service);
+    let mut ending = tunnel.connect();
+    ending.write_all(b"x").unwrap();
+    ending.shutdown(std::net::Shutdown::Write).unwrap();
+    assert_eq!(ends.recv().unwrap(), Ok(1));
+
+    let mut resetting = tunnel.connect();
+    resetting.write_all(b"x").unwrap();
+    // Answered: the stream is open from end to end.
+    resetting.read_exact(&mut [0; 1]).unwrap();
+    upstream::reset(resetting);
+    assert_eq!(ends.recv().unwrap(), Err(ErrorKind::ConnectionReset));
 }
 
 fn assert_reset(tunnel: &Tunnel, bytes: &[u8]) {
@@ -91,12 +108,4 @@ fn assert_reset(tunnel: &Tunnel, bytes: &[u8]) {
     let _ = stream.write_all(bytes);
     let error = stream.read(&mut [0; 1]).expect_err("a clean end");
     assert_eq!(error.kind(), ErrorKind::ConnectionReset);
-}
-
-/// What the agent's HTTP proxy answers to CONNECT.
-fn connect_by_proxy(tunnel: &Tunnel, service: &str) -> (u16, String) {
-    let authority = format!("{service}:{SERVICE_PORT}");
-    let request =
-        format!("CONNECT {authority} HTTP/1.1\r\nHost: {authority}\r\nConnection: close\r\n\r\n");
-    exchange(tunnel.agent.http, &request).expect("an answer")
 }

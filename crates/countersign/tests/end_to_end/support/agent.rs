@@ -12,7 +12,8 @@ use super::{Process, free_port, wait_until, write_private};
 
 /// What an agent is to be told.
 pub(crate) struct AgentSetup {
-    config: String,
+    keys: String,
+    tables: String,
     listeners: Vec<(String, u16)>,
     home: TempDir,
 }
@@ -34,7 +35,8 @@ impl AgentSetup {
         let home = tempfile::tempdir().expect("a folder");
         write_private(&home.path().join("join"), join_string);
         Self {
-            config: String::new(),
+            keys: String::new(),
+            tables: String::new(),
             listeners: Vec::new(),
             home,
         }
@@ -42,13 +44,19 @@ impl AgentSetup {
 
     /// A line at the top of the configuration.
     pub(crate) fn key(mut self, line: &str) -> Self {
-        writeln!(self.config, "{line}").expect("a string grows");
+        writeln!(self.keys, "{line}").expect("a string grows");
         self
     }
 
     /// A local port that leads to a service.
     pub(crate) fn listener(mut self, service: &str) -> Self {
         self.listeners.push((service.to_owned(), free_port()));
+        self
+    }
+
+    /// Further tables.
+    pub(crate) fn tables(mut self, toml: &str) -> Self {
+        writeln!(self.tables, "{toml}").expect("a string grows");
         self
     }
 
@@ -59,8 +67,9 @@ impl AgentSetup {
             "state_dir = \"state\"\njoin_string_file = \"join\"\n{}[proxy]\nhttp = \"127.0.0.1:{http}\"\n\
              socks = \"127.0.0.1:{socks}\"\n[backoff]\nfirst = \"50ms\"\nlongest = \"500ms\"\n\
              [telemetry]\naddress = \"127.0.0.1:{telemetry}\"\n[log]\nfilter = \"debug,h2=info\"\n",
-            self.config
+            self.keys
         );
+        config += &self.tables;
         for (service, port) in &self.listeners {
             write!(
                 config,

@@ -18,6 +18,7 @@ use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
 pub(crate) use agent::{Agent, AgentSetup};
+pub(crate) use certificate::ClassicalAuthority;
 pub(crate) use gateway::{Gateway, GatewaySetup, SERVICE_PORT, countersign};
 pub(crate) use http::exchange;
 pub(crate) use process::{Process, Ran, run};

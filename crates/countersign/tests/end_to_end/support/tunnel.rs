@@ -3,8 +3,8 @@
 use std::net::TcpStream;
 
 use super::agent::Agent;
-use super::gateway::{Gateway, GatewaySetup};
-use super::loopback;
+use super::gateway::{Gateway, GatewaySetup, SERVICE_PORT};
+use super::{exchange, loopback};
 
 /// A gateway, an agent, and the way to one service.
 pub(crate) struct Tunnel {
@@ -42,5 +42,13 @@ impl Tunnel {
     #[track_caller]
     pub(crate) fn connect(&self) -> TcpStream {
         TcpStream::connect(loopback(self.port())).expect("the agent listens")
+    }
+
+    /// What the agent's HTTP proxy answers to CONNECT for a service of the gateway.
+    #[track_caller]
+    pub(crate) fn connect_by_proxy(&self, service: &str) -> (u16, String) {
+        let authority = format!("{service}:{SERVICE_PORT}");
+        let request = format!("CONNECT {authority} HTTP/1.1\r\nHost: {authority}\r\n\r\n");
+        exchange(self.agent.http, &request).expect("an answer")
     }
 }

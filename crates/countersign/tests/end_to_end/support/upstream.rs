@@ -1,8 +1,10 @@
 //! Services that behave, and services that do not.
 
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
+use std::sync::mpsc::Receiver;
 use std::thread;
+use std::time::Duration;
 
 use super::free_port;
 
@@ -31,8 +33,32 @@ pub(crate) fn resetting_after(count: usize) -> u16 {
         let _ = stream.write_all(&vec![b'x'; count]);
         // The bytes are on their way before the reset: the other side has read them all and says so.
         let _ = stream.read(&mut request);
-        let _ = socket2::SockRef::from(&stream).set_linger(Some(std::time::Duration::ZERO));
+        reset(stream);
     })
+}
+
+/// A service that answers the first byte with one, and tells of each stream how many bytes came before its end, or with
+/// which error it failed.
+pub(crate) fn telling_how_streams_end() -> (u16, Receiver<Result<usize, ErrorKind>>) {
+    let (told, ends) = std::sync::mpsc::channel();
+    let port = serve(move |mut stream| {
+        let mut bytes = Vec::new();
+        let mut first = [0; 1];
+        let end = stream
+            .read_exact(&mut first)
+            .and_then(|()| stream.write_all(&first))
+            .and_then(|()| stream.read_to_end(&mut bytes))
+            .map(|count| count + 1);
+        // The test may have seen enough.
+        let _ = told.send(end.map_err(|error| error.kind()));
+    });
+    (port, ends)
+}
+
+/// Ends a connection with a reset.
+pub(crate) fn reset(stream: TcpStream) {
+    // Dropped with no time to linger, a socket is reset (`socket(7)`).
+    let _ = socket2::SockRef::from(&stream).set_linger(Some(Duration::ZERO));
 }
 
 /// A port that refuses every connection.

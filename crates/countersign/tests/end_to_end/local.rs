@@ -1,0 +1,97 @@
+//! The agent's machine: who may use a Unix socket, web pages that try a proxy, and `countersign dev`.
+
+use std::io::{Read, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
+use std::process::Command;
+
+use rustix::process::getuid;
+
+use crate::nginx::Nginx;
+use crate::support::{GatewaySetup, Ran, Tunnel, countersign, exchange, installed, run, upstream};
+
+#[test]
+fn only_listed_users_may_use_a_unix_socket() {
+    let (Some(curl), Some(nginx)) = (installed("curl"), Nginx::start()) else {
+        return;
+    };
+    if !getuid().is_root() {
+        return;
+    }
+    let gateway = GatewaySetup::new().service("web", nginx.port, "").start();
+    gateway.grant("laptop", "web");
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::set_permissions(folder.path(), PermissionsExt::from_mode(0o755)).unwrap();
+    let socket = folder.path().join("web.sock");
+    let listener = format!(
+        "[[listener]]\nservice = \"web\"\nbind = \"unix:{}\"\nmode = 0o666\nallowed_uids = [{LISTED}]",
+        socket.display()
+    );
+    let _agent = gateway.agent("laptop").tables(&listener).start();
+    let fetch = |uid: u32| -> Ran {
+        let mut command = Command::new(&curl);
+        command.args([
+            "--silent",
+            "--show-error",
+            "--output",
+            "/dev/null",
+            "--unix-socket",
+        ]);
+        run(
+            command
+                .arg(&socket)
+                .arg("http://web/file")
+                .uid(uid)
+                .gid(uid),
+            "",
+        )
+    };
+    fetch(LISTED).succeeded();
+    fetch(UNLISTED).failed();
+}
+
+#[test]
+fn a_web_page_cannot_use_the_http_proxy() {
+    let tunnel = Tunnel::to("echo", upstream::echo());
+    for header in ["Origin: https://evil.example", "Host: evil.example"] {
+        let request = format!("CONNECT echo:7000 HTTP/1.1\r\n{header}\r\n\r\n");
+        let (status, body) = exchange(tunnel.agent.http, &request).expect("an answer");
+        assert!(
+            [400, 403, 421].contains(&status),
+            "{header}: {status} {body}"
+        );
+    }
+}
+
+#[test]
+fn dev_checks_itself() {
+    let checked = run(countersign().args(["dev", "--check"]), "").succeeded();
+    for named in ["X25519MLKEM768", "mldsa65"] {
+        assert!(checked.contains(named), "{checked}");
+    }
+}
+
+#[test]
+fn a_stream_on_a_connection_of_its_own_carries_bulk() {
+    let gateway = GatewaySetup::new()
+        .service("echo", upstream::echo(), "")
+        .start();
+    gateway.grant("laptop", "echo");
+    let port = crate::support::free_port();
+    let listener = format!(
+        "[[listener]]\nservice = \"echo\"\nbind = \"127.0.0.1:{port}\"\nown_connection = true"
+    );
+    let _agent = gateway.agent("laptop").tables(&listener).start();
+    let mut stream = std::net::TcpStream::connect(("127.0.0.1", port)).unwrap();
+    stream.write_all(b"x").unwrap();
+    stream.read_exact(&mut [0; 1]).unwrap();
+    let sessions = gateway.ask(&["sessions", "list"]);
+    assert_eq!(
+        sessions["sessions"].as_array().map(Vec::len),
+        Some(2),
+        "{sessions}"
+    );
+}
+
+const LISTED: u32 = 65534;
+const UNLISTED: u32 = 65533;
