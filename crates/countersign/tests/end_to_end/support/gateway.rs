@@ -253,8 +253,11 @@ impl Gateway {
         self.ask(&["sessions", "list", "--refused"]).to_string()
     }
 
-    /// The audit events of one kind.
+    /// The audit events of one kind up to now. Most are written soon, not at once; the making of a join string waits until it
+    /// is on disk, and so are those before it.
+    #[track_caller]
     pub(crate) fn audited(&self, event: &str) -> Vec<Value> {
+        self.join_string("witness", &[]);
         let text = std::fs::read_to_string(self.state().join("audit.jsonl")).unwrap_or_default();
         let events = text
             .lines()
