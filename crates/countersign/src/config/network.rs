@@ -128,10 +128,6 @@ fn is_host_name(text: &str) -> bool {
 mod tests {
     use super::*;
 
-    fn refused<T: FromStr<Err = String> + fmt::Debug>(text: &str) -> String {
-        text.parse::<T>().unwrap_err()
-    }
-
     #[test]
     fn a_host_and_port_reads_back_as_it_was_written() {
         for text in [
