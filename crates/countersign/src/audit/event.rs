@@ -131,7 +131,7 @@ pub(crate) enum Event {
         operator: Operator,
     },
 
-    /// A stream was opened, by this rule.
+    /// A stream may be opened, by this rule.
     StreamAllowed {
         channel: String,
         stream: String,
@@ -152,7 +152,7 @@ pub(crate) enum Event {
         policy_revision: u64,
         decision: String,
     },
-    /// A stream ended by itself; bytes as the client sent and received them.
+    /// A stream ended by itself, or could not be opened; bytes as the client sent and received them.
     StreamClosed {
         channel: String,
         stream: String,

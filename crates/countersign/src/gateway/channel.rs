@@ -8,14 +8,13 @@ use countersign_channel::server::Accepted;
 use countersign_channel::stage::Kind;
 use http::Method;
 use http::request::Parts;
+use jiff::Timestamp;
 use tokio::net::TcpStream;
 use tokio_util::task::TaskTracker;
 
-use super::dispatch;
 use super::live::LiveChannel;
 use super::problem::Problem;
-use super::stream::Stream;
-use super::{Gateway, http1, http2};
+use super::{Gateway, http1, http2, target};
 use crate::audit::Event;
 
 /// Serves a channel until either end is done with it.
@@ -40,29 +39,19 @@ pub(crate) async fn serve(gateway: Arc<Gateway>, accepted: Accepted<TcpStream>, 
         streams.wait().await;
         end
     };
+    // It was admitted by what was in force when its handshake began; from its entry on, whatever changes finds it.
+    let judged = gateway
+        .running()
+        .judge_handshake(&channel.record, Timestamp::now());
+    if let Some(reason) = judged {
+        channel.cut.cut(reason);
+    }
     let end = tokio::select! {
         end = carried => end,
         never = channel.watch_session() => match never {},
+        never = channel.watch_idle() => match never {},
     };
     closed(&gateway, channel, &end);
-}
-
-/// Decides on a CONNECT and opens its upstream end.
-///
-/// # Errors
-///
-/// What the client is to be told.
-pub(crate) async fn connect(
-    gateway: &Gateway,
-    channel: &Arc<LiveChannel>,
-    request: &Parts,
-) -> Result<Stream, Problem> {
-    let authority = request
-        .uri
-        .authority()
-        .ok_or_else(|| Problem::malformed("CONNECT wants an authority: `service:port`"))?;
-    let opening = dispatch::connect(gateway, channel, authority, &request.headers)?;
-    Stream::open(gateway, channel, opening).await
 }
 
 /// Whether a request may be one of the gateway's own, judged before its body is read.
@@ -75,15 +64,8 @@ pub(crate) fn is_control(
     channel: &LiveChannel,
     request: &Parts,
 ) -> Result<(), Problem> {
-    let header = request
-        .headers
-        .get(http::header::HOST)
-        .and_then(|host| host.to_str().ok());
-    let host = request
-        .uri
-        .host()
-        .or_else(|| header.map(without_port))
-        .unwrap_or_default();
+    let authority = target::of_request(request)?;
+    let host = authority.host();
     let own = host.eq_ignore_ascii_case(&gateway.server_name);
     if own && channel.record.kind == Some(Kind::Agent) {
         return Ok(());
@@ -92,10 +74,6 @@ pub(crate) fn is_control(
         Method::CONNECT => "an extended CONNECT is not served here".to_owned(),
         _ => format!("`{host}` is not served on this channel; reach a service by CONNECT"),
     }))
-}
-
-fn without_port(host: &str) -> &str {
-    host.rsplit_once(':').map_or(host, |(host, _)| host)
 }
 
 fn opened(gateway: &Gateway, channel: &LiveChannel) {

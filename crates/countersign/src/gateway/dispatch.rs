@@ -6,16 +6,17 @@
 use std::sync::Arc;
 
 use countersign_channel::stage::Kind;
+use countersign_paseto::{ClaimError, TokenError};
 use countersign_policy::{ChannelFacts, Facts, Permit, Request};
 use http::header::PROXY_AUTHORIZATION;
-use http::uri::Authority;
+use http::request::Parts;
 use http::{HeaderMap, Method, StatusCode};
 use jiff::Timestamp;
 
 use super::live::{LiveChannel, Session, decision_id};
 use super::problem::Problem;
 use super::services::Service;
-use super::{Gateway, Running};
+use super::{Gateway, Running, target};
 use crate::audit::Event;
 
 /// A stream that may be opened.
@@ -26,7 +27,7 @@ pub(crate) struct Opening {
     pub(crate) service: Arc<Service>,
 }
 
-/// Decides on `CONNECT authority`.
+/// Decides on a CONNECT.
 ///
 /// # Errors
 ///
@@ -34,16 +35,17 @@ pub(crate) struct Opening {
 pub(crate) fn connect(
     gateway: &Gateway,
     channel: &LiveChannel,
-    authority: &Authority,
-    headers: &HeaderMap,
+    request: &Parts,
 ) -> Result<Opening, Problem> {
     let now = Timestamp::now();
-    let (name, port) = name_and_port(authority)?;
-    let session = session(gateway, channel, headers, now)?;
+    let (name, port) = target::of_connect(request)?;
+    let session = session(gateway, channel, &request.headers, now)?;
     let running = gateway.running();
     let service = service(&running, channel, name, port)?;
     let request = Request {
-        service: service.name.clone(),
+        service: service
+            .as_ref()
+            .map_or_else(|| name.to_ascii_lowercase(), |service| service.name.clone()),
         port,
         method: Method::CONNECT.to_string(),
     };
@@ -53,6 +55,7 @@ pub(crate) fn connect(
     {
         Ok(permit) => {
             gateway.metrics.decided(true);
+            let service = service.ok_or_else(|| no_such_service(name, port))?;
             Ok(Opening { permit, service })
         }
         Err(denial) => {
@@ -88,21 +91,6 @@ fn channel_facts(channel: &LiveChannel) -> ChannelFacts {
     }
 }
 
-/// `name:port`; RFC 9110, section 9.3.6, wants the port.
-fn name_and_port(authority: &Authority) -> Result<(&str, u16), Problem> {
-    if authority.as_str().contains('@') {
-        return Err(Problem::malformed(
-            "a CONNECT authority has no user information",
-        ));
-    }
-    let port = authority.port_u16().ok_or_else(|| {
-        Problem::malformed(format!(
-            "`{authority}` lacks its port; the authority of CONNECT is `service:port`"
-        ))
-    })?;
-    Ok((authority.host(), port))
-}
-
 /// Who asks: the token of this request if it has one, else the session that stands.
 fn session(
     gateway: &Gateway,
@@ -113,15 +101,6 @@ fn session(
     let (Some(name), Some(peer)) = (channel.agent_name(), &channel.record.peer) else {
         return anonymous(channel);
     };
-    // A token outlives the revocation of its agent: the key is asked for each stream.
-    let snapshot = gateway.custody.state.snapshot();
-    if let Err(shut_out) = snapshot.admit(name, &peer.spki_sha384, now) {
-        return Err(Problem::new(
-            StatusCode::FORBIDDEN,
-            shut_out.code(),
-            shut_out.to_string(),
-        ));
-    }
     let refused = |problem: Problem| {
         gateway.custody.audit.record(Event::TokenRefused {
             reason: problem.detail.clone(),
@@ -130,6 +109,12 @@ fn session(
         });
         problem
     };
+    // A token outlives the revocation of its agent: the key is asked for each stream.
+    let snapshot = gateway.custody.state.snapshot();
+    if let Err(shut_out) = snapshot.admit(name, &peer.spki_sha384, now) {
+        let (code, detail) = (shut_out.code(), shut_out.to_string());
+        return Err(refused(Problem::new(StatusCode::FORBIDDEN, code, detail)));
+    }
     let missing = || refused(Problem::token("token_missing", NO_TOKEN));
     match bearer(headers) {
         Err(detail) => Err(refused(Problem::token("token_malformed", detail))),
@@ -178,7 +163,11 @@ pub(super) fn session_of(
         .custody
         .access
         .verify(token, record.profile, now)
-        .map_err(|error| Problem::token("token_invalid", error.for_peer()))?;
+        .map_err(|error| match error {
+            // It is authentic, so its bearer may know; of any other fault nobody may learn more.
+            TokenError::Claim(ClaimError::Expired { .. }) => expired(),
+            _ => Problem::token("token_invalid", "the access token does not verify"),
+        })?;
     let facts = Facts::agent(
         &verified,
         peer.spki_sha384.as_bytes(),
@@ -191,36 +180,49 @@ pub(super) fn session_of(
             "the access token is another agent's",
         ));
     }
+    let expires_at = verified.expires_at();
+    // Verifying allows for two clocks; a session has its end by this one.
+    if expires_at.is_some_and(|end| end <= now) {
+        return Err(expired());
+    }
     Ok(Session {
         facts: Arc::new(facts),
-        expires_at: verified.expires_at(),
+        expires_at,
     })
 }
 
+fn expired() -> Problem {
+    Problem::token("token_expired", "the access token has expired")
+}
+
 /// Which service the client means, if it may mean that one on this channel.
+///
+/// None is for policy to refuse: a stranger hears the same of a service that is not there as of one that is not for him.
 fn service(
     running: &Running,
     channel: &LiveChannel,
     name: &str,
     port: u16,
-) -> Result<Arc<Service>, Problem> {
-    let service = running
-        .services
-        .find(name, port)
-        .ok_or_else(|| Problem::misdirected(format!("there is no service `{name}:{port}`")))?;
+) -> Result<Option<Arc<Service>>, Problem> {
+    let found = running.services.find(name, port);
     if channel.record.kind == Some(Kind::Agent) {
-        return Ok(Arc::clone(service));
+        let found = found.ok_or_else(|| no_such_service(name, port))?;
+        return Ok(Some(Arc::clone(found)));
     }
     let sni = channel.record.offered.sni.as_deref();
-    match sni.and_then(|sni| running.services.by_sni(sni)) {
-        Some(of_sni) if Arc::ptr_eq(of_sni, service) => Ok(Arc::clone(service)),
+    match (sni.and_then(|sni| running.services.by_sni(sni)), found) {
+        (Some(of_sni), Some(found)) if Arc::ptr_eq(of_sni, found) => Ok(Some(Arc::clone(found))),
         // An exception was judged by the server name: the channel must not reach what that name does not stand for.
-        None if channel.record.exception.is_none() => Ok(Arc::clone(service)),
+        (None, found) if channel.record.exception.is_none() => Ok(found.cloned()),
         _ => Err(Problem::misdirected(format!(
-            "this channel was opened for `{}`, which does not stand for service `{name}`",
+            "this channel was opened for `{}`, which does not stand for `{name}:{port}`",
             sni.unwrap_or("no server name"),
         ))),
     }
+}
+
+fn no_such_service(name: &str, port: u16) -> Problem {
+    Problem::misdirected(format!("there is no service `{name}:{port}`"))
 }
 
 /// The token of `Proxy-Authorization: Bearer …` (RFC 6750, section 2.1, in the proxy's header).

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use countersign_channel::tunnel::Socket;
-use http::{Method, Request, Response};
+use http::header::{CONNECTION, TRANSFER_ENCODING};
+use http::{HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
@@ -15,10 +16,11 @@ use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
 use tokio_util::task::TaskTracker;
 
-use super::Gateway;
 use super::channel::{self, CONTROL_BODY, CONTROL_BODY_WAIT};
 use super::live::LiveChannel;
 use super::problem::Problem;
+use super::stream::Stream;
+use super::{Gateway, dispatch};
 
 /// Serves a connection until it ends or becomes a tunnel, and says how it did.
 pub(crate) async fn serve(
@@ -43,15 +45,19 @@ pub(crate) async fn serve(
             .serve_connection(TokioIo::new(io), service)
             .with_upgrades()
     );
-    let end = tokio::select! {
-        end = connection.as_mut() => end,
-        reason = channel.cut.wait() => return reason.to_string(),
-        () = gateway.stopping.cancelled() => {
-            connection.as_mut().graceful_shutdown();
-            connection.await
+    let mut draining = false;
+    loop {
+        tokio::select! {
+            end = connection.as_mut() => {
+                return end.map_or_else(|error| error.to_string(), |()| "finished".to_owned());
+            }
+            reason = channel.cut.wait() => return reason.to_string(),
+            () = gateway.stopping.cancelled(), if !draining => {
+                draining = true;
+                connection.as_mut().graceful_shutdown();
+            }
         }
-    };
-    end.map_or_else(|error| error.to_string(), |()| "finished".to_owned())
+    }
 }
 
 async fn respond(
@@ -60,12 +66,23 @@ async fn respond(
     streams: TaskTracker,
     request: Request<Incoming>,
 ) -> Response<Bytes> {
-    let answered = if request.method() == Method::CONNECT {
-        connect(gateway, channel, &streams, request).await
+    let is_connect = request.method() == Method::CONNECT;
+    let answered = if is_connect {
+        connect(gateway, Arc::clone(&channel), &streams, request).await
     } else {
         control(&gateway, &channel, request).await
     };
-    answered.unwrap_or_else(|problem| problem.response())
+    answered.unwrap_or_else(|problem| {
+        channel.refused();
+        let mut response = problem.response();
+        if is_connect || problem.status == StatusCode::LENGTH_REQUIRED {
+            // What the client sent after it may be meant for the tunnel, and must not be read as a request.
+            response
+                .headers_mut()
+                .insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+        response
+    })
 }
 
 async fn connect(
@@ -75,7 +92,8 @@ async fn connect(
     request: Request<Incoming>,
 ) -> Result<Response<Bytes>, Problem> {
     let (parts, body) = request.into_parts();
-    let stream = channel::connect(&gateway, &channel, &parts).await?;
+    let opening = dispatch::connect(&gateway, &channel, &parts)?;
+    let stream = Stream::open(&gateway, &channel, opening).await?;
     let request = Request::from_parts(parts, body);
     streams.spawn(async move {
         // The client went away before the answer: dropping the stream resets the service's end.
@@ -85,7 +103,7 @@ async fn connect(
         // The TLS stream itself is carried, not hyper's wrapping: a failure must not say close_notify.
         if let Ok(parts) = upgraded.downcast::<TokioIo<TlsStream<TcpStream>>>() {
             let client = Socket::preceded_by(parts.read_buf, parts.io.into_inner());
-            stream.carry(&gateway, &channel, client).await;
+            stream.carry(client).await;
         }
     });
     Ok(Response::new(Bytes::new()))
@@ -97,6 +115,14 @@ async fn control(
     request: Request<Incoming>,
 ) -> Result<Response<Bytes>, Problem> {
     let (parts, body) = request.into_parts();
+    if parts.headers.contains_key(TRANSFER_ENCODING) {
+        // No two readers can differ about where a body ends whose length is said once (RFC 9112, section 11.2).
+        return Err(Problem::new(
+            StatusCode::LENGTH_REQUIRED,
+            "length_required",
+            "a body is taken with its Content-Length, not in chunks",
+        ));
+    }
     channel::is_control(gateway, channel, &parts)?;
     let read = Limited::new(body, CONTROL_BODY).collect();
     let body = tokio::time::timeout(CONTROL_BODY_WAIT, read)

@@ -3,14 +3,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use countersign_channel::tunnel::{self, Incoming, Requests, ServerHandle};
+use countersign_channel::tunnel::{self, ConnectionError, Incoming, Requests, ServerHandle};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_util::task::TaskTracker;
 
-use super::Gateway;
 use super::channel::{self, CONTROL_BODY, CONTROL_BODY_WAIT};
 use super::live::LiveChannel;
 use super::problem::Problem;
+use super::stream::Stream;
+use super::{Gateway, dispatch};
 
 /// Serves a connection until it ends, and says how it did.
 pub(crate) async fn serve<T>(
@@ -22,15 +23,12 @@ pub(crate) async fn serve<T>(
 where
     T: AsyncRead + AsyncWrite + Unpin + Send,
 {
-    let (mut requests, handle) = match tunnel::serve(io, &gateway.http2_limits()).await {
+    let (mut requests, handle) = match tunnel::serve(io, &gateway.http2_limits(channel)).await {
         Ok(served) => served,
         Err(error) => return error.to_string(),
     };
     let cut = tokio::select! {
-        end = accept(gateway, channel, &mut requests, &handle, streams) => {
-            channel.cut.cut("the channel has ended");
-            return end;
-        }
+        end = accept(gateway, channel, &mut requests, &handle, streams) => return end,
         reason = channel.cut.wait() => reason,
     };
     handle.close();
@@ -70,24 +68,39 @@ where
 }
 
 /// Handles one request. A client that has gone away needs no answer, so a failure to answer is not one of ours.
-async fn request(gateway: &Gateway, channel: &Arc<LiveChannel>, mut incoming: Incoming) {
+async fn request(gateway: &Arc<Gateway>, channel: &Arc<LiveChannel>, mut incoming: Incoming) {
     if !incoming.is_tunnel() {
         let _ = match control(gateway, channel, &mut incoming).await {
             Ok(response) => incoming.reply(response),
-            Err(problem) => incoming.reply(problem.response()),
+            Err(problem) => refuse(channel, incoming, &problem),
         };
         return;
     }
-    match channel::connect(gateway, channel, incoming.parts()).await {
-        Ok(stream) => {
-            if let Ok(tunnel) = incoming.accept(http::HeaderMap::new()) {
-                stream.carry(gateway, channel, tunnel).await;
-            }
-        }
+    let opened = match dispatch::connect(gateway, channel, incoming.parts()) {
+        Err(problem) => Err(problem),
+        Ok(opening) => tokio::select! {
+            opened = Stream::open(gateway, channel, opening) => opened,
+            _ = incoming.abandoned() => return channel.waste(),
+        },
+    };
+    match opened {
         Err(problem) => {
-            let _ = incoming.reply(problem.response());
+            let _ = refuse(channel, incoming, &problem);
         }
+        Ok(stream) => match incoming.accept(http::HeaderMap::new()) {
+            Ok(tunnel) => stream.carry(tunnel).await,
+            Err(_) => channel.waste(),
+        },
     }
+}
+
+fn refuse(
+    channel: &LiveChannel,
+    incoming: Incoming,
+    problem: &Problem,
+) -> Result<(), ConnectionError> {
+    channel.refused();
+    incoming.reply(problem.response())
 }
 
 async fn control(

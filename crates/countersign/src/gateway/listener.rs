@@ -59,6 +59,12 @@ impl Listener {
         })
     }
 
+    /// Where it answers: the port that the system chose, where the configuration leaves it open.
+    pub(super) fn address(&self) -> SocketAddr {
+        let address = self.tcp.local_addr();
+        address.expect("a socket that is bound has an address")
+    }
+
     /// Takes connections until the gateway stops.
     pub(super) async fn serve(self, gateway: Arc<Gateway>, channels: Arc<Semaphore>) {
         loop {
@@ -84,15 +90,10 @@ impl Listener {
         tcp: TcpStream,
         peer: SocketAddr,
     ) {
-        let name = self.acceptor.listener().name;
-        let Ok(place) = Arc::clone(channels).try_acquire_owned() else {
-            gateway.metrics.refused(&name, "too-many-channels");
-            return;
-        };
-        let (gateway, acceptor) = (Arc::clone(gateway), Arc::clone(&self.acceptor));
+        let (gateway, channels) = (Arc::clone(gateway), Arc::clone(channels));
+        let acceptor = Arc::clone(&self.acceptor);
         gateway.tasks.clone().spawn(async move {
-            let _place = place;
-            connection(gateway, &acceptor, tcp, peer).await;
+            connection(gateway, &acceptor, &channels, tcp, peer).await;
         });
     }
 }
@@ -113,7 +114,14 @@ pub(super) fn prepare(
 }
 
 /// What an acceptor is told of a listener, with its certificates read.
-fn settings(config: &GatewayConfig, listener: &ListenerConfig) -> Result<Settings, GatewayError> {
+///
+/// # Errors
+///
+/// A certificate cannot be read.
+pub(super) fn settings(
+    config: &GatewayConfig,
+    listener: &ListenerConfig,
+) -> Result<Settings, GatewayError> {
     let certificates = listener.classical_certificates.iter();
     let exceptions = config.exceptions.iter();
     Ok(Settings {
@@ -159,13 +167,28 @@ pub(super) fn refused(listener: &ListenerConfig, error: &dyn std::error::Error) 
     }
 }
 
-async fn connection(gateway: Arc<Gateway>, acceptor: &Acceptor, tcp: TcpStream, peer: SocketAddr) {
+async fn connection(
+    gateway: Arc<Gateway>,
+    acceptor: &Acceptor,
+    channels: &Semaphore,
+    tcp: TcpStream,
+    peer: SocketAddr,
+) {
     let _ = tcp.set_nodelay(true);
     // What the kernel queues is what a small stream waits behind: a bulk stream fills no more than this.
     let _ = socket2::SockRef::from(&tcp).set_tcp_notsent_lowat(NOTSENT_LOWAT);
     let Ok(local) = tcp.local_addr() else { return };
     match acceptor.accept(tcp, peer).await {
-        Ok(accepted) => channel::serve(gateway, accepted, local).await,
+        // A place is for a channel that stands: handshakes have limits of their own, and one who never finishes his must
+        // not take the place of one who does.
+        Ok(accepted) => match channels.try_acquire() {
+            Ok(_place) => channel::serve(gateway, accepted, local).await,
+            Err(_) => {
+                let listener = &accepted.record.listener;
+                tracing::warn!(listener, %peer, "there are as many channels as `limits.channels` allows");
+                gateway.metrics.refused(listener, "too-many-channels");
+            }
+        },
         Err(Refused { record }) => {
             let reason = record.refusal().map_or("unknown", |refusal| refusal.name());
             let detail = record
@@ -202,7 +225,8 @@ fn certificate(
     )
 }
 
-fn exception(config: &ExceptionConfig) -> Exception {
+/// An exception as acceptors know it.
+pub(super) fn exception(config: &ExceptionConfig) -> Exception {
     Exception {
         id: config.id.clone(),
         owner: config.owner.clone(),

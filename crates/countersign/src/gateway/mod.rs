@@ -13,15 +13,19 @@ mod http2;
 mod listener;
 mod live;
 mod operate;
+mod patience;
 mod problem;
 mod reload;
 mod running;
 mod services;
 mod start;
 mod stream;
+mod target;
 mod upkeep;
 mod upstream;
 
+
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -35,14 +39,13 @@ use tokio::sync::{Mutex, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use self::live::Live;
+use self::live::{Live, LiveChannel, LiveStream};
 use self::running::{ListenerRules, Running};
 use crate::config::HostPort;
 use crate::custody::Custody;
 use crate::log::LogFilter;
 use crate::metrics::Metrics;
 
-pub(crate) use self::error::GatewayError;
 pub(crate) use self::start::{Handle, run, start};
 
 /// All that a gateway's tasks share.
@@ -58,6 +61,8 @@ pub(crate) struct Gateway {
     /// Cancelled when all is over but for the telling.
     stopped: CancellationToken,
     config_file: PathBuf,
+    /// Where each listener answers, in the order of the configuration.
+    addresses: Vec<SocketAddr>,
     /// One for each listener, in the order of the configuration.
     acceptors: Vec<Arc<Acceptor>>,
     running: ArcSwap<Running>,
@@ -82,13 +87,21 @@ impl Gateway {
         found.map(|one| one.owner.clone()).unwrap_or_default()
     }
 
-    /// What HTTP/2 clients may cost.
-    pub(crate) fn http2_limits(&self) -> tunnel::Limits {
-        let limits = &self.running().config.limits;
-        tunnel::Limits {
-            streams: limits.streams_per_channel,
-            header_list: limits.header_bytes,
+    /// What an HTTP/2 client may cost; one who has shown no certificate, less.
+    pub(crate) fn http2_limits(&self, channel: &LiveChannel) -> tunnel::Limits {
+        let configured = &self.running().config.limits;
+        let limits = tunnel::Limits {
+            streams: configured.streams_per_channel,
+            header_list: configured.header_bytes,
             ..tunnel::Limits::default()
+        };
+        if !channel.is_stranger() {
+            return limits;
+        }
+        tunnel::Limits {
+            streams: limits.streams.min(STRANGER_STREAMS),
+            connection_window: STRANGER_WINDOW,
+            ..limits
         }
     }
 
@@ -99,12 +112,22 @@ impl Gateway {
 
     /// Judges every channel again, and every stream in it.
     pub(crate) fn decide_again(&self) {
-        let now = Timestamp::now();
-        let running = self.running();
         let snapshot = self.custody.state.snapshot();
-        self.live.decide_again(&running.policy, now, |channel| {
-            running.judge(channel, &snapshot, now)
-        });
+        self.live
+            .decide_again(&self.running(), &snapshot, Timestamp::now());
+    }
+
+    /// Judges one stream again.
+    pub(crate) fn decide_stream_again(&self, channel: &LiveChannel, stream: &LiveStream) {
+        let (running, snapshot, now) = (
+            self.running(),
+            self.custody.state.snapshot(),
+            Timestamp::now(),
+        );
+        let judged = running.judge(channel, &snapshot, now);
+        if let Some(reason) = judged.or_else(|| channel.judge(stream, &running, now)) {
+            stream.cut.cut(reason);
+        }
     }
 
     /// The address that join strings carry, and the profile of the listener there.
@@ -112,11 +135,21 @@ impl Gateway {
         let running = self.running();
         let listener = running.config.listeners.first();
         let listener = listener.expect("a configuration has at least one listener");
-        let own = || HostPort {
-            host: listener.address.ip().to_string(),
-            port: listener.address.port(),
+        let own = || {
+            let address = self.addresses.first().unwrap_or(&listener.address);
+            HostPort {
+                host: address.ip().to_string(),
+                port: address.port(),
+            }
         };
         let address = listener.advertised_address.clone().unwrap_or_else(own);
         (address, listener.rules.profile())
     }
 }
+
+/// What RFC 9113, section 6.5.2, recommends at least.
+const STRANGER_STREAMS: u32 = 100;
+
+/// What one stream may have on the way, twice: one that stands still does not stop the others, and a thousand strangers
+/// hold 2 GiB where they could hold 32.
+const STRANGER_WINDOW: u32 = 2 << 20;

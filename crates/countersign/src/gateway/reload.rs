@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use countersign_channel::Acceptor;
 use jiff::Timestamp;
 
 use super::Gateway;
@@ -9,7 +10,7 @@ use super::error::GatewayError;
 use super::listener;
 use super::running::Running;
 use crate::audit::Event;
-use crate::config::GatewayConfig;
+use crate::config::{GatewayConfig, ListenerConfig};
 
 impl Gateway {
     /// Reads the configuration again and puts it in force. On an error nothing has changed.
@@ -46,6 +47,10 @@ impl Gateway {
         let config = GatewayConfig::read(&self.config_file)?;
         self.running().config.check_reload(&config)?;
         let next = Running::build(config, &self.custody.state.snapshot())?;
+        // What reads files comes first: preparing may draw keys, and they stay if something fails after.
+        for one in &next.config.listeners {
+            listener::settings(&next.config, one)?;
+        }
         self.custody
             .prepare(&next.config.profiles(), Timestamp::now())
             .await?;
@@ -81,15 +86,18 @@ impl Gateway {
     ///
     /// # Errors
     ///
-    /// A certificate does not fit its listener; that listener keeps the one before.
-    pub(super) fn renew_credentials(&self) -> Result<(), GatewayError> {
+    /// The first certificate that does not fit its listener; that listener keeps the one before, and the others do not.
+    pub(super) async fn renew_credentials(&self) -> Result<(), GatewayError> {
+        let _one_at_a_time = self.changing.lock().await;
         let running = self.running();
-        for (acceptor, one) in self.acceptors.iter().zip(&running.config.listeners) {
+        let renew = |(acceptor, one): (&Arc<Acceptor>, &ListenerConfig)| {
             let credentials = listener::credentials(&self.custody.authority, one)?;
             acceptor
                 .renew(credentials)
-                .map_err(|error| listener::refused(one, &error))?;
-        }
-        Ok(())
+                .map_err(|error| listener::refused(one, &error))
+        };
+        let listeners = self.acceptors.iter().zip(&running.config.listeners);
+        let renewed: Vec<_> = listeners.map(renew).collect();
+        renewed.into_iter().collect()
     }
 }

@@ -5,12 +5,14 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use countersign_channel::record::Negotiated;
 use countersign_channel::stage::Kind;
-use countersign_channel::{Rules, Stage};
+use countersign_channel::{ChannelRecord, Rules, Stage};
 use countersign_policy::{Bundle, BundleError, Grant, Limits, Policy};
 use jiff::Timestamp;
 
 use super::error::GatewayError;
+use super::listener;
 use super::live::{CutReason, LiveChannel};
 use super::services::Services;
 use crate::config::{ExceptionConfig, GatewayConfig};
@@ -88,34 +90,64 @@ impl Running {
         snapshot: &Snapshot,
         now: Timestamp,
     ) -> Option<CutReason> {
-        let record = &channel.record;
-        let Some(listener) = self.listeners.iter().find(|l| l.name == record.listener) else {
+        self.judge_handshake(&channel.record, now).or_else(|| {
+            match shut_out(channel, snapshot, now)? {
+                ShutOut::OtherKey { .. } => Some(CutReason::KeyReplaced),
+                _ => Some(CutReason::AgentRevoked),
+            }
+        })
+    }
+
+    /// Why a handshake would not be accepted any more, if it would not.
+    pub(crate) fn judge_handshake(
+        &self,
+        record: &ChannelRecord,
+        now: Timestamp,
+    ) -> Option<CutReason> {
+        let listener = self.listeners.iter().find(|l| l.name == record.listener);
+        let Some((listener, negotiated)) = listener.zip(record.negotiated.as_ref()) else {
             return Some(CutReason::StageChanged);
         };
-        if let Some(id) = &record.exception
-            && !listener
-                .exceptions
-                .iter()
-                .any(|e| e.id == *id && now < e.ends)
-        {
-            return Some(CutReason::ExceptionEnded(id.clone()));
+        if let Some(id) = &record.exception {
+            return (!listener.excepts(id, record, now))
+                .then(|| CutReason::ExceptionEnded(id.clone()));
         }
-        let group = record
-            .negotiated
-            .as_ref()
-            .map(|negotiated| negotiated.group);
-        let allowed = group.is_some_and(|group| listener.rules.profile().groups().contains(&group));
-        let admitted = record.kind == Some(Kind::Agent) || listener.admits_agentless;
-        if !admitted || (!allowed && record.exception.is_none()) {
-            return Some(CutReason::StageChanged);
-        }
-        let (name, peer) = (channel.agent_name()?, record.peer.as_ref()?);
-        match snapshot.admit(name, &peer.spki_sha384, now) {
-            Ok(_) => None,
-            Err(ShutOut::OtherKey { .. }) => Some(CutReason::KeyReplaced),
-            Err(_) => Some(CutReason::AgentRevoked),
-        }
+        (!listener.admits(record, negotiated)).then_some(CutReason::StageChanged)
     }
+}
+
+impl ListenerRules {
+    /// Whether the exception that let a channel in still covers it.
+    fn excepts(&self, id: &str, record: &ChannelRecord, now: Timestamp) -> bool {
+        let (source, sni) = (record.peer_address.ip(), record.offered.sni.as_deref());
+        self.rules.stage() == Stage::ClassicalCanary
+            && self.exceptions.iter().any(|exception| {
+                exception.id == id && listener::exception(exception).covers(source, sni, now)
+            })
+    }
+
+    /// Whether stage and profile admit what was negotiated.
+    fn admits(&self, record: &ChannelRecord, negotiated: &Negotiated) -> bool {
+        let profile = self.rules.profile();
+        let schemes = match record.kind {
+            Some(Kind::Agent) => profile.agent_schemes(),
+            _ if !self.admits_agentless => return false,
+            _ => profile.agentless_schemes(),
+        };
+        let signed_by = record.peer.iter().map(|peer| peer.scheme);
+        profile.groups().contains(&negotiated.group)
+            && profile.suites().contains(&negotiated.suite)
+            && signed_by
+                .chain([negotiated.scheme])
+                .all(|scheme| schemes.contains(&scheme))
+    }
+}
+
+/// Why the agent of a channel may not come in any more, though its certificate still holds.
+fn shut_out(channel: &LiveChannel, snapshot: &Snapshot, now: Timestamp) -> Option<ShutOut> {
+    let peer = channel.record.peer.as_ref()?;
+    let name = peer.id.agent_name()?;
+    snapshot.admit(name, &peer.spki_sha384, now).err()
 }
 
 /// When the next exception ends, if one does.
@@ -154,10 +186,7 @@ fn policy(
         .chain(configured)
         .map(|(principal, service)| Grant::new(principal, service))
         .collect::<Result<Vec<_>, _>>()?;
-    Ok(
-        Policy::new(bundle, &grants, snapshot.revision, Limits::default())
-            .map_err(GatewayError::Policy)?,
-    )
+    Policy::new(bundle, &grants, snapshot.revision, Limits::default()).map_err(GatewayError::Policy)
 }
 
 /// Reads an OPA bundle from a folder; without one, the built-in bundle.

@@ -31,7 +31,7 @@ use crate::metrics::{self, Metrics};
 
 /// A running gateway.
 pub(crate) struct Handle {
-    gateway: Arc<Gateway>,
+    pub(super) gateway: Arc<Gateway>,
 }
 
 /// Runs a gateway until it is told to stop by SIGTERM or SIGINT; SIGHUP has it read its configuration again.
@@ -188,7 +188,7 @@ async fn open(
 ) -> Result<Arc<Gateway>, GatewayError> {
     let config = running.config.clone();
     let doors = Doors::open(&config, &custody).await?;
-    let acceptors = doors.listeners.iter();
+    let listeners = || doors.listeners.iter();
     let gateway = Arc::new(Gateway {
         server_name: config.trust_domain.gateway_server_name(),
         trust_domain: config.trust_domain.clone(),
@@ -198,7 +198,8 @@ async fn open(
         stopping: CancellationToken::new(),
         stopped: CancellationToken::new(),
         config_file: config_file.to_owned(),
-        acceptors: acceptors.map(|one| Arc::clone(&one.acceptor)).collect(),
+        addresses: listeners().map(Listener::address).collect(),
+        acceptors: listeners().map(|one| Arc::clone(&one.acceptor)).collect(),
         running: ArcSwap::from_pointee(running),
         changing: Mutex::new(()),
         log,
@@ -229,9 +230,9 @@ fn announce(gateway: &Gateway, config: &GatewayConfig) {
         file: gateway.config_file.clone(),
         weakenings,
     });
-    for listener in &config.listeners {
+    for (listener, address) in config.listeners.iter().zip(&gateway.addresses) {
         let (stage, profile) = (listener.rules.stage(), listener.rules.profile());
-        tracing::info!(listener = listener.name, address = %listener.address, %stage, %profile, "listening");
+        tracing::info!(listener = listener.name, %address, %stage, %profile, "listening");
         audit.record(Event::StageSet {
             listener: listener.name.clone(),
             stage: stage.to_string(),

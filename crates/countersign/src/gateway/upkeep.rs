@@ -35,7 +35,7 @@ async fn follow_state(gateway: &Gateway) {
 async fn follow_renewals(gateway: &Gateway) {
     let mut renewals = gateway.custody.authority.renewals();
     while renewals.changed().await.is_ok() {
-        if let Err(error) = gateway.renew_credentials() {
+        if let Err(error) = gateway.renew_credentials().await {
             tracing::error!(%error, "a listener keeps its certificate");
         }
     }

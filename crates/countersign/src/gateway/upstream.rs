@@ -123,6 +123,11 @@ impl Upstream {
         }
     }
 
+    /// How long opening a connection may take.
+    pub(crate) fn connect_timeout(&self) -> Duration {
+        self.connect_timeout
+    }
+
     /// Opens the connection that `permit` allows.
     ///
     /// # Errors

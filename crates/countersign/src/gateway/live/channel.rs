@@ -1,0 +1,316 @@
+//! One open channel: who it speaks for, until when, and its streams.
+
+use std::collections::HashMap;
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use countersign_channel::ChannelRecord;
+use countersign_channel::tunnel::{Counters, Cut};
+use countersign_policy::{Facts, Request};
+use jiff::Timestamp;
+use tokio::sync::{Notify, Semaphore};
+use tokio::time::Instant;
+
+use super::{ChannelId, CutReason, decision_id, lock};
+use crate::gateway::Running;
+use crate::gateway::patience::Patience;
+use crate::operator;
+
+/// One open channel.
+pub(crate) struct LiveChannel {
+    /// Its name.
+    pub(crate) id: ChannelId,
+    /// How it came to stand.
+    pub(crate) record: ChannelRecord,
+    /// The gateway's end, as PROXY protocol tells it.
+    pub(crate) local_address: SocketAddr,
+    /// Ends the channel and all its streams at once.
+    pub(crate) cut: Cut,
+    /// Turns to wait for a service's connection.
+    pub(crate) dials: Semaphore,
+    patience: Patience,
+    session: Mutex<Option<Session>>,
+    last_token: Mutex<Option<([u8; 32], Session)>>,
+    session_changed: Notify,
+    streams: Mutex<HashMap<u64, Arc<LiveStream>>>,
+    last_stream: AtomicU64,
+}
+
+/// Who the channel speaks for, until when.
+#[derive(Clone)]
+pub(crate) struct Session {
+    /// What policy sees.
+    pub(crate) facts: Arc<Facts>,
+    /// The end of the access token; an anonymous session has none.
+    pub(crate) expires_at: Option<Timestamp>,
+}
+
+/// One open stream.
+pub(crate) struct LiveStream {
+    /// Its number within the channel.
+    pub(crate) id: u64,
+    /// What was asked for.
+    pub(crate) request: Request,
+    /// The rule that let it through.
+    pub(crate) rule: String,
+    /// When it was opened.
+    pub(crate) opened_at: Timestamp,
+    /// What it has carried.
+    pub(crate) counters: Arc<Counters>,
+    /// Ends it.
+    pub(crate) cut: Cut,
+}
+
+/// Removes a stream from its channel when it ends.
+pub(crate) struct StreamGuard {
+    channel: Arc<LiveChannel>,
+    pub(crate) stream: Arc<LiveStream>,
+}
+
+impl LiveChannel {
+    pub(super) fn new(record: ChannelRecord, local_address: SocketAddr) -> Self {
+        let (burst, each) = match record.peer {
+            Some(_) => PATIENCE_WITH_AGENTS,
+            None => PATIENCE_WITH_STRANGERS,
+        };
+        Self {
+            id: ChannelId::new(),
+            record,
+            local_address,
+            cut: Cut::new(),
+            dials: Semaphore::new(DIALS),
+            patience: Patience::new(burst, each),
+            session: Mutex::default(),
+            last_token: Mutex::default(),
+            session_changed: Notify::new(),
+            streams: Mutex::default(),
+            last_stream: AtomicU64::new(0),
+        }
+    }
+
+    /// Whether the client has shown no certificate.
+    pub(crate) fn is_stranger(&self) -> bool {
+        self.record.peer.is_none()
+    }
+
+    /// Counts something that came to nothing by the client's doing, and ends the channel when there is too much of it.
+    pub(crate) fn waste(&self) {
+        if !self.patience.bears(Instant::now()) {
+            self.cut.cut(CutReason::Wasteful);
+        }
+    }
+
+    /// Counts a refusal. The programs behind an agent are many, and none of them may end the channel of the others by
+    /// asking for what it may not have.
+    pub(crate) fn refused(&self) {
+        if self.is_stranger() {
+            self.waste();
+        }
+    }
+
+    /// Enters a stream; it leaves when the guard is dropped.
+    pub(crate) fn open_stream(self: &Arc<Self>, request: Request, rule: &str) -> StreamGuard {
+        let stream = Arc::new(LiveStream {
+            id: self.last_stream.fetch_add(1, Ordering::Relaxed) + 1,
+            request,
+            rule: rule.to_owned(),
+            opened_at: Timestamp::now(),
+            counters: Arc::default(),
+            cut: self.cut.child(),
+        });
+        lock(&self.streams).insert(stream.id, Arc::clone(&stream));
+        StreamGuard {
+            channel: Arc::clone(self),
+            stream,
+        }
+    }
+
+    /// The session that is in force at `now`.
+    pub(crate) fn session(&self, now: Timestamp) -> Option<Session> {
+        lock(&self.session)
+            .clone()
+            .filter(|session| session.expires_at.is_none_or(|end| now < end))
+    }
+
+    /// Puts a session in force, unless the one that is lasts longer.
+    pub(crate) fn set_session(&self, session: Session) {
+        let mut current = lock(&self.session);
+        let later = match (&*current, session.expires_at) {
+            (
+                Some(Session {
+                    expires_at: Some(have),
+                    ..
+                }),
+                Some(new),
+            ) => new >= *have,
+            _ => true,
+        };
+        if later {
+            *current = Some(session);
+            self.session_changed.notify_one();
+        }
+    }
+
+    /// The session that this very token gave before, so that a stream does not open the token again.
+    pub(crate) fn session_of_token(&self, token: &str, now: Timestamp) -> Option<Session> {
+        let last = lock(&self.last_token);
+        let (digest, session) = last.as_ref()?;
+        let same = *digest == token_digest(token);
+        (same && session.expires_at.is_some_and(|end| now < end)).then(|| session.clone())
+    }
+
+    /// Puts the session of a verified token in force.
+    pub(crate) fn remember_token(&self, token: &str, session: Session) {
+        *lock(&self.last_token) = Some((token_digest(token), session.clone()));
+        self.set_session(session);
+    }
+
+    /// Cuts the streams whenever the session ends and was not renewed before; runs as long as the channel.
+    pub(crate) async fn watch_session(&self) -> Infallible {
+        loop {
+            let changed = self.session_changed.notified();
+            let end = lock(&self.session)
+                .as_ref()
+                .and_then(|session| session.expires_at);
+            let Some(end) = end else {
+                changed.await;
+                continue;
+            };
+            let left = Duration::try_from(end.duration_since(Timestamp::now())).unwrap_or_default();
+            if left.is_zero() {
+                lock(&self.session).take();
+                self.cut_streams(&CutReason::TokenExpired);
+                continue;
+            }
+            tokio::select! {
+                () = changed => {}
+                () = tokio::time::sleep(left.min(LONGEST_NAP)) => {}
+            }
+        }
+    }
+
+    /// Ends the channel of a stranger that opens nothing; runs as long as the channel.
+    pub(crate) async fn watch_idle(&self) -> Infallible {
+        while self.is_stranger() {
+            let opened = self.streams_opened();
+            tokio::time::sleep(STRANGER_IDLE).await;
+            if self.streams_opened() == opened && lock(&self.streams).is_empty() {
+                self.cut.cut(CutReason::Idle);
+            }
+        }
+        std::future::pending().await
+    }
+
+    /// Who is at the other end: a SPIFFE ID, or `anonymous`.
+    pub(crate) fn principal(&self) -> String {
+        self.record
+            .peer
+            .as_ref()
+            .map_or_else(|| "anonymous".to_owned(), |peer| peer.id.to_string())
+    }
+
+    /// The name of the agent at the other end, if one is.
+    pub(crate) fn agent_name(&self) -> Option<&str> {
+        self.record.peer.as_ref()?.id.agent_name()
+    }
+
+    /// How many streams it has opened so far.
+    pub(crate) fn streams_opened(&self) -> u64 {
+        self.last_stream.load(Ordering::Relaxed)
+    }
+
+    /// What an operator is shown.
+    pub(crate) fn view(&self) -> operator::Session {
+        let mut streams: Vec<_> = self.streams().iter().map(|stream| stream.view()).collect();
+        streams.sort_by_key(|stream| stream.id);
+        operator::Session {
+            id: self.id.to_string(),
+            principal: self.principal(),
+            token_expires_at: lock(&self.session).as_ref().and_then(|s| s.expires_at),
+            record: self.record.clone(),
+            streams,
+        }
+    }
+
+    /// Ends each stream that would not be opened any more.
+    pub(crate) fn decide_again(&self, running: &Running, now: Timestamp) {
+        for stream in self.streams() {
+            if let Some(reason) = self.judge(&stream, running, now) {
+                stream.cut.cut(reason);
+            }
+        }
+    }
+
+    /// Why a stream may not stay open, if it may not. Without a session it is for [`Self::watch_session`] to say.
+    pub(crate) fn judge(
+        &self,
+        stream: &LiveStream,
+        running: &Running,
+        now: Timestamp,
+    ) -> Option<CutReason> {
+        let request = &stream.request;
+        let service = running.services.find(&request.service, request.port);
+        if service.is_none() {
+            return Some(CutReason::ServiceRemoved);
+        }
+        let facts = self.session(now)?.facts;
+        let decided = running.policy.decide(&facts, request, decision_id(), now);
+        let denial = decided.err()?;
+        Some(CutReason::PolicyChanged(denial.rule().to_owned()))
+    }
+
+    fn cut_streams(&self, reason: &CutReason) {
+        for stream in self.streams() {
+            stream.cut.cut(reason.clone());
+        }
+    }
+
+    pub(super) fn streams(&self) -> Vec<Arc<LiveStream>> {
+        lock(&self.streams).values().cloned().collect()
+    }
+}
+
+impl LiveStream {
+    fn view(&self) -> operator::Stream {
+        operator::Stream {
+            id: self.id,
+            service: self.request.service.clone(),
+            rule: self.rule.clone(),
+            since: self.opened_at,
+            bytes_to_service: self.counters.to_local.load(Ordering::Relaxed),
+            bytes_from_service: self.counters.to_remote.load(Ordering::Relaxed),
+        }
+    }
+}
+
+impl Drop for StreamGuard {
+    fn drop(&mut self) {
+        lock(&self.channel.streams).remove(&self.stream.id);
+    }
+}
+
+/// What is kept of a token: enough to know it again, nothing to use it.
+fn token_digest(token: &str) -> [u8; 32] {
+    let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, token.as_bytes());
+    let mut bytes = [0; 32];
+    bytes.copy_from_slice(digest.as_ref());
+    bytes
+}
+
+/// The wall clock may be set while we wait: look at it again at least this often.
+const LONGEST_NAP: Duration = Duration::from_secs(30);
+
+/// Connections to services that one channel may wait for at a time; the streams beyond wait for their turn.
+const DIALS: usize = 64;
+
+/// Streams that an agent may take back at once, and how soon one more. Behind it may be a browser that closes its tabs.
+const PATIENCE_WITH_AGENTS: (u32, Duration) = (512, Duration::from_millis(50));
+
+/// As many for one who is nobody in particular, with the requests that were refused.
+const PATIENCE_WITH_STRANGERS: (u32, Duration) = (64, Duration::from_millis(500));
+
+/// A stranger's channel costs a place that another may want. Clients that pool connections keep idle ones as long.
+const STRANGER_IDLE: Duration = Duration::from_secs(60);
