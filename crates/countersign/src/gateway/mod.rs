@@ -24,6 +24,8 @@ mod target;
 mod upkeep;
 mod upstream;
 
+#[cfg(test)]
+mod tests;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
