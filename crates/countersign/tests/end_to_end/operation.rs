@@ -2,6 +2,8 @@
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 
 use rustix::process::Signal;
 
@@ -167,6 +169,17 @@ fn a_reload_takes_a_good_file_and_refuses_a_bad_one_whole() {
 }
 
 #[test]
+fn a_service_taken_out_of_the_configuration_loses_its_streams() {
+    let tunnel = Tunnel::to("echo", upstream::echo());
+    let open = opened(&tunnel);
+    let config = std::fs::read_to_string(tunnel.gateway.config()).unwrap();
+    let without = config.replace("name = \"echo\"", "name = \"other\"");
+    std::fs::write(tunnel.gateway.config(), without).unwrap();
+    tunnel.gateway.signal(Signal::HUP);
+    assert_cut(open);
+}
+
+#[test]
 fn a_backup_brings_the_trust_domain_back_on_another_machine() {
     let mut first = Tunnel::to("echo", upstream::echo());
     let (backup, passphrase) = (
@@ -217,6 +230,32 @@ fn a_stop_lets_open_streams_finish() {
     open.read_to_end(&mut rest).unwrap();
     assert_eq!(rest, b"the rest");
     tunnel.gateway.stop();
+}
+
+#[test]
+fn no_secret_is_logged_or_audited_and_none_is_left_to_others() {
+    let tunnel = Tunnel::to("echo", upstream::echo());
+    drop(opened(&tunnel));
+    let (gateway, agent) = (&tunnel.gateway, &tunnel.agent);
+    let refused = tunnel.connect_by_proxy("nothing");
+    let audit = std::fs::read_to_string(gateway.state().join("audit.jsonl")).unwrap();
+    for text in [gateway.log(), agent.log(), audit, refused.1] {
+        for secret in ["v4.local.", "countersign-join-", "PRIVATE KEY", "Bearer "] {
+            assert!(!text.contains(secret), "{secret}: {text}");
+        }
+    }
+    for folder in [gateway.state(), agent.state()] {
+        assert_eq!(mode(&folder), 0o700, "{}", folder.display());
+        for file in std::fs::read_dir(&folder).unwrap() {
+            let file = file.unwrap().path();
+            assert_eq!(mode(&file) & 0o077, 0, "{}", file.display());
+        }
+    }
+    assert_eq!(mode(&gateway.home().join("gateway.sock")), 0o600);
+}
+
+fn mode(path: &Path) -> u32 {
+    std::fs::metadata(path).unwrap().permissions().mode() & 0o777
 }
 
 /// A stream that has carried a byte both ways.

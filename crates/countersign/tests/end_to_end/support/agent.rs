@@ -137,6 +137,11 @@ impl Agent {
         self.process.take().expect("it runs").kill();
     }
 
+    /// What it has logged.
+    pub(crate) fn log(&self) -> String {
+        std::fs::read_to_string(self.home.path().join("log")).expect("it was started")
+    }
+
     pub(crate) fn is_ready(&self) -> bool {
         is_ready(self.telemetry)
     }

@@ -177,6 +177,11 @@ impl Gateway {
         super::http::get(self.telemetry, "/metrics").expect("the gateway serves it")
     }
 
+    /// What it has logged.
+    pub(crate) fn log(&self) -> String {
+        std::fs::read_to_string(self.home.path().join("log")).expect("it was started")
+    }
+
     pub(crate) fn config(&self) -> PathBuf {
         self.home.path().join("gateway.toml")
     }
