@@ -73,7 +73,7 @@ pub(crate) struct Audit {
     file: PathBuf,
     queue: SyncSender<Entry>,
     health: Arc<Health>,
-    when_unwritable: WhenUnwritable,
+    refuses: AtomicBool,
 }
 
 impl Audit {
@@ -111,8 +111,14 @@ impl Audit {
             file: file.to_owned(),
             queue,
             health,
-            when_unwritable,
+            refuses: AtomicBool::new(when_unwritable == WhenUnwritable::Refuse),
         })
+    }
+
+    /// Takes another answer to the question what happens to new streams while the trail cannot be written.
+    pub(crate) fn change(&self, when_unwritable: WhenUnwritable) {
+        let refuses = when_unwritable == WhenUnwritable::Refuse;
+        self.refuses.store(refuses, Ordering::Relaxed);
     }
 
     /// Hands an event to the writer and returns at once.
@@ -141,10 +147,10 @@ impl Audit {
     /// The trail cannot be written and was set to refuse then.
     pub(crate) fn ready(&self) -> Result<(), AuditError> {
         let failing = self.health.failing.load(Ordering::Relaxed);
-        match self.when_unwritable {
-            WhenUnwritable::Refuse if failing => Err(self.unwritable()),
-            WhenUnwritable::Refuse | WhenUnwritable::Allow => Ok(()),
+        if failing && self.refuses.load(Ordering::Relaxed) {
+            return Err(self.unwritable());
         }
+        Ok(())
     }
 
     /// How many events could not be kept.

@@ -89,7 +89,7 @@ fn read_one(table: &mut Table<'_>) -> Result<ListenerConfig, ConfigError> {
         advertised_address: table.find(advertised.absent("`address`"))?,
         agentless_in_strict: table.read(agentless.or("false"))?,
         handshakes: table.read(handshakes.or("512").until_restart())?,
-        handshake_timeout: table.read(timeout.or("\"10s\""))?,
+        handshake_timeout: table.read(timeout.or("\"10s\"").until_restart())?,
         classical_certificates: read_certificates(table)?,
     })
 }

@@ -36,6 +36,10 @@ impl GatewayConfig {
                 "listener.handshakes",
                 fixed(self, |l| l.handshakes) == fixed(next, |l| l.handshakes),
             ),
+            (
+                "listener.handshake_timeout",
+                fixed(self, |l| l.handshake_timeout) == fixed(next, |l| l.handshake_timeout),
+            ),
         ];
         match unchanged.into_iter().find(|(_, unchanged)| !unchanged) {
             None => Ok(()),

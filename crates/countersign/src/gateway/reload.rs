@@ -60,6 +60,9 @@ impl Gateway {
         // From here on nothing can fail.
         let weakenings = next.config.weakenings();
         self.log.change(&next.config.log);
+        self.custody
+            .audit
+            .change(next.config.audit.when_unwritable());
         self.running.store(Arc::new(next));
         for (acceptor, settings) in self.acceptors.iter().zip(prepared) {
             acceptor.change(settings);

@@ -22,7 +22,7 @@ use super::live::{CutReason, Live};
 use super::running::Running;
 use super::{Gateway, operate, upkeep};
 use crate::audit::{Event, Operator, WhenUnwritable};
-use crate::config::GatewayConfig;
+use crate::config::{AuditConfig, GatewayConfig};
 use crate::custody::{Custody, CustodyConfig};
 use crate::enrolment::{DEFAULT_JOIN, NewJoinString};
 use crate::join_string::JoinString;
@@ -109,11 +109,7 @@ async fn open_custody(config: &GatewayConfig) -> Result<Custody, GatewayError> {
         store_file: config.store_file.clone(),
         root_key_file: config.root_key_file.clone(),
         audit_file: config.audit.file.clone(),
-        when_unaudited: if config.audit.dangerous_allow_unaudited {
-            WhenUnwritable::Allow
-        } else {
-            WhenUnwritable::Refuse
-        },
+        when_unaudited: config.audit.when_unwritable(),
     };
     Ok(Custody::open(&custody, Timestamp::now()).await?)
 }
@@ -300,6 +296,17 @@ impl Handle {
         let _ = tokio::time::timeout(LAST_WORDS, gateway.tasks.wait()).await;
         if let Err(error) = gateway.custody.close().await {
             tracing::error!(%error, "the store could not be closed");
+        }
+    }
+}
+
+impl AuditConfig {
+    /// What happens to new streams while the trail cannot be written.
+    pub(super) fn when_unwritable(&self) -> WhenUnwritable {
+        if self.dangerous_allow_unaudited {
+            WhenUnwritable::Allow
+        } else {
+            WhenUnwritable::Refuse
         }
     }
 }

@@ -46,11 +46,10 @@ impl Stream {
         opening: Opening,
     ) -> Result<Self, Problem> {
         let Opening { permit, service } = opening;
-        gateway
-            .custody
-            .audit
-            .ready()
-            .map_err(|error| unavailable("audit_unavailable", error.to_string()))?;
+        if let Err(error) = gateway.custody.audit.ready() {
+            tracing::error!(%error, "a stream is refused");
+            return Err(unavailable("audit_unavailable", NOT_AUDITED));
+        }
         let entry = Entry::new(gateway, channel, &permit, service);
         let dialled = tokio::select! {
             biased;
@@ -259,6 +258,9 @@ fn unreachable(error: &UpstreamError) -> Problem {
 fn unavailable(code: &'static str, detail: impl Into<String>) -> Problem {
     Problem::new(StatusCode::SERVICE_UNAVAILABLE, code, detail)
 }
+
+const NOT_AUDITED: &str =
+    "the gateway cannot write its audit trail, and opens no streams until it can";
 
 const TOO_MANY_PENDING: &str = "too many connections to services are being opened for this channel, and none got ready in time";
 

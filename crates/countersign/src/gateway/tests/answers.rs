@@ -267,6 +267,37 @@ async fn a_body_beyond_the_limit_is_not_read() {
 }
 
 #[tokio::test]
+async fn without_an_audit_trail_no_stream_is_opened_unless_that_was_said() {
+    let world = World::start(LISTENER).await;
+    let agent = world.granted("laptop").await;
+    let mux = agent.channel().await;
+    let trail = world.file("state/audit.jsonl");
+    std::fs::rename(&trail, world.file("moved")).unwrap();
+    std::fs::create_dir(&trail).unwrap();
+    let audit = &world.handle.gateway.custody.audit;
+    until(|| {
+        audit.record(crate::audit::Event::Stop {
+            reason: "none".to_owned(),
+        });
+        audit.ready().is_err()
+    })
+    .await;
+    assert_eq!(
+        told(connect(&mux, "echo:7", Some(&agent.token)).await),
+        "503 audit_unavailable: the gateway cannot write its audit trail, and opens no streams until it can"
+    );
+    let weaker = world.config.replace(
+        "log.filter",
+        "audit.dangerous_allow_unaudited = true\nlog.filter",
+    );
+    world.reload(&weaker).await.unwrap();
+    Echo::open(&mux, &agent.token).await;
+    world.reload(&world.config).await.unwrap();
+    let refused = told(connect(&mux, "echo:7", Some(&agent.token)).await);
+    assert!(refused.starts_with("503 audit_unavailable"), "{refused}");
+}
+
+#[tokio::test]
 async fn services_are_told_to_agents() {
     let world = World::start(LISTENER).await;
     let mux = world.enrol("laptop").await.channel().await;
