@@ -19,18 +19,11 @@ use crate::access::{AccessToken, Bearer};
 use crate::enrolment::{Admission, EnrolRefusal, EnrolRequest, RenewRefusal};
 
 /// Answers a request for the gateway itself.
+///
+/// # Errors
+///
+/// What the client is to be told instead.
 pub(super) async fn answer(
-    gateway: &Gateway,
-    channel: &Arc<LiveChannel>,
-    request: &Parts,
-    body: &Bytes,
-) -> Response<Bytes> {
-    route(gateway, channel, request, body)
-        .await
-        .unwrap_or_else(|problem| problem.response())
-}
-
-async fn route(
     gateway: &Gateway,
     channel: &Arc<LiveChannel>,
     request: &Parts,

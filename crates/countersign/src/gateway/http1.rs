@@ -130,7 +130,7 @@ async fn control(
         .map_err(|_| Problem::malformed("the body did not arrive in time"))?
         .map_err(|error| Problem::malformed(format!("the body cannot be read: {error}")))?
         .to_bytes();
-    Ok(super::control::answer(gateway, channel, &parts, &body).await)
+    super::control::answer(gateway, channel, &parts, &body).await
 }
 
 /// A client that sends its headers more slowly than this is not waited for.

@@ -113,7 +113,7 @@ async fn control(
         .body(CONTROL_BODY, CONTROL_BODY_WAIT)
         .await
         .map_err(|error| Problem::malformed(error.to_string()))?;
-    Ok(super::control::answer(gateway, channel, incoming.parts(), &body).await)
+    super::control::answer(gateway, channel, incoming.parts(), &body).await
 }
 
 /// How long the frames that end a channel may take to leave.

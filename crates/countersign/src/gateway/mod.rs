@@ -103,6 +103,7 @@ impl Gateway {
         tunnel::Limits {
             streams: limits.streams.min(STRANGER_STREAMS),
             connection_window: STRANGER_WINDOW,
+            send_buffer: STRANGER_BUFFER,
             ..limits
         }
     }
@@ -155,3 +156,6 @@ const STRANGER_STREAMS: u32 = 100;
 /// What one stream may have on the way, twice: one that stands still does not stop the others, and a thousand strangers
 /// hold 2 GiB where they could hold 32.
 const STRANGER_WINDOW: u32 = 2 << 20;
+
+/// Four DATA frames: what a client that does not read may make the gateway hold, for each stream.
+const STRANGER_BUFFER: usize = 64 << 10;

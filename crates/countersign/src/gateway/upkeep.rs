@@ -9,8 +9,15 @@ use jiff::Timestamp;
 use super::Gateway;
 use super::running::next_end;
 
-/// Runs until the gateway has stopped.
+/// Runs until the gateway has stopped. What is open depends on it: if it fails, it begins again.
 pub(super) async fn run(gateway: Arc<Gateway>) {
+    while let Err(error) = tokio::spawn(keep_up(Arc::clone(&gateway))).await {
+        tracing::error!(%error, "upkeep has failed and begins again");
+        tokio::time::sleep(LOOK_AGAIN).await;
+    }
+}
+
+async fn keep_up(gateway: Arc<Gateway>) {
     tokio::select! {
         () = gateway.custody.run(gateway.stopped.clone()) => {}
         () = follow_state(&gateway) => {}
@@ -22,6 +29,8 @@ pub(super) async fn run(gateway: Arc<Gateway>) {
 /// Puts each change of grants and agents in force, for streams that are open too.
 async fn follow_state(gateway: &Gateway) {
     let mut changes = gateway.custody.state.changes();
+    // What changed before is not missed.
+    changes.mark_changed();
     while changes.changed().await.is_ok() {
         if let Err(error) = gateway.take_grants().await {
             // The grants were checked when they were made; the ones before stay in force.
@@ -34,6 +43,7 @@ async fn follow_state(gateway: &Gateway) {
 /// Shows the newest certificate and bundle on every listener.
 async fn follow_renewals(gateway: &Gateway) {
     let mut renewals = gateway.custody.authority.renewals();
+    renewals.mark_changed();
     while renewals.changed().await.is_ok() {
         if let Err(error) = gateway.renew_credentials().await {
             tracing::error!(%error, "a listener keeps its certificate");

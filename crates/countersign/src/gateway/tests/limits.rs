@@ -27,6 +27,11 @@ async fn silent_world() -> (World, mpsc::UnboundedReceiver<TcpStream>) {
         connect_timeout = "10m"
         tls.ca = "ca.pem"
         tls.name = "tls.test"
+        [[service]]
+        name = "impatient"
+        port = 10
+        upstream = "{address}"
+        connect_timeout = "50ms"
         "#
     );
     (World::start_with(write, &service).await, connections)
@@ -116,6 +121,11 @@ async fn a_channel_opens_no_more_connections_at_a_time_than_it_may() {
     let streams = || world.handle.live().streams_to("tls");
     until(|| streams() == 70).await;
     assert!(connections.try_recv().is_err());
+    world.grant("laptop", "impatient").await;
+    assert_eq!(
+        told(connect(&mux, "impatient:10", None).await),
+        "503 too_many_pending: too many connections to services are being opened for this channel, and none got ready in time"
+    );
     // One that is given up makes room for the next.
     waiting.iter().for_each(|one| one.abort());
     until(|| streams() == 0).await;
@@ -199,6 +209,53 @@ async fn a_stranger_who_opens_nothing_is_sent_away_and_an_agent_is_not() {
     world
         .event("channel-closed", json!({ "reason": reason }))
         .await;
+}
+
+#[tokio::test]
+async fn a_stranger_gets_less_room_than_an_agent() {
+    let world = super::agentless::world("", "").await;
+    let agent = world.granted("laptop").await;
+    let (_agent, _stranger) = (
+        agent.channel().await,
+        super::agentless::mux(&world, "web.test").await,
+    );
+    let gateway = &world.handle.gateway;
+    until(|| gateway.live.len() == 2).await;
+    for channel in gateway.live.channels() {
+        let limits = gateway.http2_limits(&channel);
+        let room = (limits.streams, limits.connection_window, limits.send_buffer);
+        let expected = match channel.is_stranger() {
+            true => (100, 2 << 20, 64 << 10),
+            false => (256, 32 << 20, 256 << 10),
+        };
+        assert_eq!(room, expected, "{}", channel.principal());
+    }
+}
+
+#[tokio::test]
+async fn a_stranger_who_tries_join_tokens_is_sent_away() {
+    let world = World::start(LISTENER).await;
+    let agent = world.enrol("laptop").await;
+    let connector = Connector::anonymous(PROFILE, Arc::clone(&agent.bundle)).unwrap();
+    let mux = channel(world.address(), &connector).await;
+    let body = json!({
+        "join_token": "v4.local.AAAA",
+        "certificate_request": "AAAA",
+        "now": Timestamp::now(),
+    });
+    let body = Bytes::from(body.to_string());
+    let attempt = || {
+        let uri = format!("https://{GATEWAY}/v1/enrol");
+        mux.request(Request::post(uri).body(body.clone()).unwrap())
+    };
+    let mut tries = 0;
+    while within(attempt())
+        .await
+        .is_ok_and(|answer| !answer.status().is_success())
+    {
+        tries += 1;
+    }
+    assert!((60..80).contains(&tries), "{tries}");
 }
 
 #[tokio::test]
