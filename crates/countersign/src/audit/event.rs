@@ -117,6 +117,8 @@ pub(crate) enum Event {
         reason: String,
         record: serde_json::Value,
     },
+    /// So many more handshakes were refused that each is not told.
+    ChannelsRefused { listener: String, number: u64 },
     /// A channel ended.
     ChannelClosed {
         channel: String,

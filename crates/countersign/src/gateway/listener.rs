@@ -12,8 +12,8 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 
 use super::error::GatewayError;
+use super::refusals::Refusals;
 use super::{Gateway, channel};
-use crate::audit::Event;
 use crate::authority::AuthorityService;
 use crate::config::{ClassicalCertificateConfig, ExceptionConfig, GatewayConfig, ListenerConfig};
 
@@ -22,6 +22,7 @@ pub(super) struct Listener {
     /// What makes channels of its connections; also changed by a reload.
     pub(super) acceptor: Arc<Acceptor>,
     tcp: TcpListener,
+    refusals: Arc<Refusals>,
 }
 
 impl Listener {
@@ -56,6 +57,7 @@ impl Listener {
         Ok(Self {
             acceptor: Arc::new(acceptor),
             tcp,
+            refusals: Arc::new(Refusals::new()),
         })
     }
 
@@ -69,7 +71,7 @@ impl Listener {
     pub(super) async fn serve(self, gateway: Arc<Gateway>, channels: Arc<Semaphore>) {
         loop {
             let accepted = tokio::select! {
-                () = gateway.stopping.cancelled() => return,
+                () = gateway.stopping.cancelled() => break,
                 accepted = self.tcp.accept() => accepted,
             };
             match accepted {
@@ -81,6 +83,8 @@ impl Listener {
                 }
             }
         }
+        let listener = self.acceptor.listener();
+        self.refusals.tell_number(&gateway, &listener.name);
     }
 
     fn take(
@@ -91,9 +95,9 @@ impl Listener {
         peer: SocketAddr,
     ) {
         let (gateway, channels) = (Arc::clone(gateway), Arc::clone(channels));
-        let acceptor = Arc::clone(&self.acceptor);
+        let (acceptor, refusals) = (Arc::clone(&self.acceptor), Arc::clone(&self.refusals));
         gateway.tasks.clone().spawn(async move {
-            connection(gateway, &acceptor, &channels, tcp, peer).await;
+            connection(gateway, &acceptor, &refusals, &channels, tcp, peer).await;
         });
     }
 }
@@ -170,6 +174,7 @@ pub(super) fn refused(listener: &ListenerConfig, error: &dyn std::error::Error) 
 async fn connection(
     gateway: Arc<Gateway>,
     acceptor: &Acceptor,
+    refusals: &Refusals,
     channels: &Semaphore,
     tcp: TcpStream,
     peer: SocketAddr,
@@ -189,21 +194,7 @@ async fn connection(
                 gateway.metrics.refused(listener, "too-many-channels");
             }
         },
-        Err(Refused { record }) => {
-            let reason = record.refusal().map_or("unknown", |refusal| refusal.name());
-            let detail = record
-                .refusal()
-                .map(ToString::to_string)
-                .unwrap_or_default();
-            tracing::warn!(listener = record.listener, %peer, reason, detail, "handshake refused");
-            gateway.metrics.refused(&record.listener, reason);
-            gateway.custody.audit.record(Event::ChannelRefused {
-                peer,
-                reason: reason.to_owned(),
-                record: serde_json::to_value(&record).unwrap_or_default(),
-            });
-            gateway.live.refuse(*record);
-        }
+        Err(Refused { record }) => refusals.tell(&gateway, *record),
     }
 }
 

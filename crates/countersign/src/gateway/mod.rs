@@ -15,6 +15,7 @@ mod live;
 mod operate;
 mod patience;
 mod problem;
+mod refusals;
 mod reload;
 mod running;
 mod services;

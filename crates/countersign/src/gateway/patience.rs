@@ -30,8 +30,12 @@ impl Patience {
     /// Uses some up; false once there is none left.
     pub(crate) fn bears(&self, now: Instant) -> bool {
         let mut forgiven = self.forgiven.lock().unwrap_or_else(PoisonError::into_inner);
-        *forgiven = now.max(*forgiven) + self.each;
-        forgiven.duration_since(now) <= self.most
+        let next = now.max(*forgiven) + self.each;
+        let bears = next.duration_since(now) <= self.most;
+        if bears {
+            *forgiven = next;
+        }
+        bears
     }
 }
 
@@ -56,6 +60,14 @@ mod tests {
             assert_eq!(borne(&patience, 1), 1);
             tokio::time::advance(Duration::from_secs(1)).await;
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_not_borne_costs_nothing() {
+        let patience = Patience::new(3, Duration::from_secs(1));
+        assert_eq!(borne(&patience, 1000), 3);
+        tokio::time::advance(Duration::from_secs(2)).await;
+        assert_eq!(borne(&patience, 1000), 2);
     }
 
     #[tokio::test(start_paused = true)]

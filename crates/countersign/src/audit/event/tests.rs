@@ -148,6 +148,10 @@ fn of_channels() -> Vec<Event> {
             principal: text(),
             record: record.clone(),
         },
+        Event::ChannelsRefused {
+            listener: text(),
+            number: 1,
+        },
         Event::ChannelRefused {
             peer,
             reason: text(),

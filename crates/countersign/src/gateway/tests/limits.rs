@@ -259,6 +259,47 @@ async fn a_stranger_who_tries_join_tokens_is_sent_away() {
 }
 
 #[tokio::test]
+async fn refusals_are_told_one_by_one_and_a_flood_of_them_by_its_number() {
+    let world = World::start(LISTENER).await;
+    let gateway = &world.handle.gateway;
+    let refused = |client: u16| countersign_channel::ChannelRecord {
+        at: Timestamp::now(),
+        listener: "main".to_owned(),
+        peer_address: ([192, 0, 2, 1], client).into(),
+        stage: countersign_channel::Stage::Hybrid,
+        profile: PROFILE,
+        kind: None,
+        offered: countersign_channel::record::Offer::default(),
+        negotiated: None,
+        peer: None,
+        exception: None,
+        outcome: countersign_channel::record::Outcome::Refused(
+            countersign_channel::record::Refusal::NotTls,
+        ),
+    };
+    tokio::time::pause();
+    let refusals = crate::gateway::refusals::Refusals::new();
+    for client in 0..5000 {
+        refusals.tell(gateway, refused(client));
+    }
+    tokio::time::advance(Duration::from_secs(1)).await;
+    tokio::time::resume();
+    refusals.tell(gateway, refused(5000));
+    world
+        .event(
+            "channels-refused",
+            json!({ "listener": "main", "number": 904 }),
+        )
+        .await;
+    let told = world.events().await;
+    let told = told
+        .iter()
+        .filter(|event| event["event"] == "channel-refused")
+        .count();
+    assert_eq!(told, 4097);
+}
+
+#[tokio::test]
 async fn a_connection_that_never_finishes_takes_no_channels_place() {
     let world = World::start(&format!("limits.channels = 1\n{LISTENER}")).await;
     let mut silent = Vec::new();
