@@ -1,11 +1,16 @@
 //! The command line: verbs on nouns.
 
+mod tools;
+
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use jiff::SignedDuration;
 
+pub(crate) use self::tools::{
+    KeyCommand, PasetoVersion, SecretOutput, TokenCommand, TokenCreate, TokenPurpose, TokenVerify,
+};
 use crate::config::HostPort;
 
 /// Quantum-safe, attested access to services that already run.
@@ -26,7 +31,7 @@ pub(crate) struct Cli {
 pub(crate) enum Format {
     /// Tables and sentences for people.
     Text,
-    /// JSON for machines, as docs/operator-api.md describes it.
+    /// JSON for machines, as docs/operator-api.md and docs/tokens.md describe it.
     Json,
 }
 
@@ -53,6 +58,12 @@ pub(crate) enum Command {
     Stage(Operate<StageCommand>),
     /// Save and restore the gateway's state, authority and keys included.
     Backup(BackupOptions),
+    /// PASETO keys: make, name, wrap and protect them.
+    #[command(subcommand)]
+    Key(KeyCommand),
+    /// PASETO tokens: mint, verify and inspect them.
+    #[command(subcommand)]
+    Token(TokenCommand),
 }
 
 /// `countersign dev`.

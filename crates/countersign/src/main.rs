@@ -73,6 +73,8 @@ fn run(cli: Cli) -> Result<Verdict, Failure> {
                     commands::backup_restore(&file, &config, &passphrase_file, format).await?;
                 }
             },
+            Command::Key(command) => commands::key(command, format)?,
+            Command::Token(command) => commands::token(command, format)?,
             Command::Gateway(options) => commands::gateway(&options, format).await?,
             Command::Agent(options) => commands::agent(&options, format).await?,
             Command::Dev(options) => dev::run(options).await?,

@@ -36,6 +36,9 @@ struct Case {
     /// Files in the folder, by name.
     #[serde(default)]
     files: BTreeMap<String, String>,
+    /// The files' permission bits.
+    #[serde(default = "private")]
+    mode: u32,
     #[serde(default)]
     stdin: String,
     /// A gateway that listens on `gateway.sock` in the folder for one request.
@@ -64,6 +67,10 @@ fn ok() -> u16 {
     200
 }
 
+fn private() -> u32 {
+    0o600
+}
+
 #[test]
 fn wrong_usage_is_told() {
     check_file("usage.toml");
@@ -89,6 +96,16 @@ fn operator_commands_tell_what_went_wrong() {
     check_file("operate-errors.toml");
 }
 
+#[test]
+fn keys_are_made_shown_and_put_into_things() {
+    check_file("key.toml");
+}
+
+#[test]
+fn tokens_are_minted_verified_and_inspected() {
+    check_file("token.toml");
+}
+
 fn check_file(file: &str) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("tests/cli")
@@ -104,7 +121,7 @@ fn failure(case: &Case) -> Option<String> {
     for (name, text) in &case.files {
         let file = folder.path().join(name);
         fs::write(&file, text).unwrap();
-        fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
+        fs::set_permissions(&file, fs::Permissions::from_mode(case.mode)).unwrap();
     }
     let gateway = case
         .gateway

@@ -1,9 +1,10 @@
 //! Claims: the registered ones and your own struct, in one JSON object.
 
 use jiff::Timestamp;
+use serde::de::DeserializeOwned;
 use serde::{Serialize, Serializer};
 
-use crate::error::MintError;
+use crate::error::{MintError, TokenError};
 
 mod read;
 
@@ -86,6 +87,11 @@ impl<C> Claims<C> {
         }
     }
 
+    /// The registered claims as they are so far.
+    pub fn registered(&self) -> &Registered {
+        &self.registered
+    }
+
     /// Sets `iss`.
     #[must_use]
     pub fn issuer(mut self, issuer: impl Into<String>) -> Self {
@@ -143,9 +149,37 @@ impl<C> Claims<C> {
     }
 }
 
+impl<C: DeserializeOwned> Claims<C> {
+    /// The claims in a JSON object that somebody wrote: the registered ones set aside, each name once.
+    ///
+    /// # Errors
+    ///
+    /// [`TokenError::Unreadable`], [`TokenError::TooDeep`] or [`TokenError::Claim`].
+    ///
+    /// ```
+    /// use countersign_paseto::Claims;
+    ///
+    /// let claims = Claims::<()>::from_json(br#"{"sub":"alice"}"#)?;
+    /// assert_eq!(claims.registered().subject.as_deref(), Some("alice"));
+    /// # Ok::<(), countersign_paseto::TokenError>(())
+    /// ```
+    pub fn from_json(json: &[u8]) -> Result<Self, TokenError> {
+        let read = parse(json)?;
+        Ok(Self {
+            registered: read.registered,
+            private: read.private,
+            without_expiry: false,
+        })
+    }
+}
+
 impl<C: Serialize> Claims<C> {
-    /// The JSON payload, or why there is none.
-    pub(crate) fn to_json(&self) -> Result<Vec<u8>, MintError> {
+    /// The JSON payload that a token carries.
+    ///
+    /// # Errors
+    ///
+    /// [`MintError::NoExpiry`] or [`MintError::Claims`].
+    pub fn to_json(&self) -> Result<Vec<u8>, MintError> {
         if self.registered.expires_at.is_none() && !self.without_expiry {
             return Err(MintError::NoExpiry);
         }

@@ -25,7 +25,7 @@ pub use ring::{AnyKey, KeyRing, KeySet, Window};
 pub use rules::Rules;
 pub use signer::{MemorySigner, SignError, Signer, SignsElsewhere};
 pub use token::{
-    Envelope, MAX_TOKEN_LEN, UntrustedToken, VerifiedPayload, mint_payload,
+    Envelope, MAX_TOKEN_LEN, UntrustedToken, VerifiedPayload, mint_payload, mint_payload_if_known,
     mint_payload_with_footer,
 };
 pub use v1::InsecureV1;

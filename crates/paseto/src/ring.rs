@@ -350,7 +350,9 @@ impl<V: Opens<Local> + Mints<Local> + Identifies> Held for Symmetric<V> {
         envelope: Envelope<'_>,
         random: &dyn Random,
     ) -> Option<Result<String, MintError>> {
-        Some(token::mint(&self.0, payload, envelope, random))
+        Some(token::mint_payload_if_known(
+            &self.0, payload, envelope, random,
+        ))
     }
 
     fn mints(&self) -> bool {
@@ -380,7 +382,12 @@ impl<V: Opens<Public> + Mints<Secret> + Pairs + Identifies> Held for Signing<V> 
         envelope: Envelope<'_>,
         random: &dyn Random,
     ) -> Option<Result<String, MintError>> {
-        Some(token::mint(&self.secret, payload, envelope, random))
+        Some(token::mint_payload_if_known(
+            &self.secret,
+            payload,
+            envelope,
+            random,
+        ))
     }
 
     fn mints(&self) -> bool {

@@ -105,8 +105,12 @@ impl<V: Version, P: Purpose> UntrustedToken<V, P> {
 }
 
 impl<V: Version, P: Purpose> UntrustedToken<V, P> {
-    /// Names an assertion where the version is known at run time alone.
-    pub(crate) fn asserting_if_known(mut self, assertion: &[u8]) -> Result<Self, TokenError> {
+    /// Names an implicit assertion where the version is known at run time alone: an empty one is none, in any version.
+    ///
+    /// # Errors
+    ///
+    /// [`TokenError::NoAssertions`] in a version that has none.
+    pub fn asserting_if_known(mut self, assertion: &[u8]) -> Result<Self, TokenError> {
         if !V::ASSERTS && !assertion.is_empty() {
             return Err(TokenError::NoAssertions { version: V::TOKEN });
         }
@@ -183,8 +187,12 @@ impl VerifiedPayload {
         &self.footer
     }
 
-    /// Reads the payload as claims and applies `rules` to them.
-    pub(crate) fn check<C: DeserializeOwned>(
+    /// Reads the payload as claims and applies `rules` to them at the time `now`.
+    ///
+    /// # Errors
+    ///
+    /// [`TokenError::WrongFooter`], [`TokenError::Unreadable`] or [`TokenError::Claim`].
+    pub fn check<C: DeserializeOwned>(
         self,
         rules: &Rules,
         now: Timestamp,
@@ -228,7 +236,7 @@ impl<C: Serialize> Claims<C> {
         key: &Key<V, K>,
         random: &dyn Random,
     ) -> Result<String, MintError> {
-        mint(key, &self.to_json()?, Envelope::default(), random)
+        mint_payload_if_known(key, &self.to_json()?, Envelope::default(), random)
     }
 
     /// Mints a token with a footer, in any version.
@@ -256,7 +264,7 @@ impl<C: Serialize> Claims<C> {
         envelope: Envelope<'_>,
         random: &dyn Random,
     ) -> Result<String, MintError> {
-        mint(key, &self.to_json()?, envelope, random)
+        mint_payload_if_known(key, &self.to_json()?, envelope, random)
     }
 }
 
@@ -271,7 +279,7 @@ pub fn mint_payload<V: Mints<K> + Asserts, K: Kind>(
     envelope: Envelope<'_>,
     random: &dyn Random,
 ) -> Result<String, MintError> {
-    mint(key, payload, envelope, random)
+    mint_payload_if_known(key, payload, envelope, random)
 }
 
 /// Mints a token around `payload` as it is, with a footer, in any version.
@@ -289,10 +297,16 @@ pub fn mint_payload_with_footer<V: Mints<K>, K: Kind>(
         footer,
         assertion: b"",
     };
-    mint(key, payload, envelope, random)
+    mint_payload_if_known(key, payload, envelope, random)
 }
 
-pub(crate) fn mint<V: Mints<K>, K: Kind>(
+/// Mints a token around `payload` as it is where the version is known at run time alone: an empty assertion is none, in any
+/// version.
+///
+/// # Errors
+///
+/// [`MintError::Randomness`], and [`MintError::NoAssertions`] in a version that has none.
+pub fn mint_payload_if_known<V: Mints<K>, K: Kind>(
     key: &Key<V, K>,
     payload: &[u8],
     envelope: Envelope<'_>,

@@ -1,11 +1,14 @@
-//! The commands of an operator: each asks a running gateway over its Unix socket and shows the answer.
+//! The commands of an operator: each asks a running gateway over its Unix socket and shows the answer. `key` and `token` need none.
 
 mod check_config;
 mod client;
+mod input;
+mod key;
 mod secret_file;
 mod serve;
 mod show;
 mod table;
+mod token;
 
 use std::path::{Path, PathBuf};
 
@@ -16,9 +19,11 @@ use serde::de::DeserializeOwned;
 
 use self::client::Client;
 pub(crate) use self::client::CommandError;
+pub(crate) use self::key::key;
 use self::secret_file::SecretFile;
 pub(crate) use self::serve::{agent, gateway};
 use self::show::Show;
+pub(crate) use self::token::token;
 use crate::audit::Operator;
 use crate::backup::{self, Passphrase, RestoreTarget};
 use crate::cli::{
