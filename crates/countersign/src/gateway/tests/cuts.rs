@@ -1,6 +1,8 @@
 //! What ends streams and channels that are open, and what does not.
 
 use super::*;
+use crate::gateway::dispatch;
+use crate::gateway::stream::Stream;
 
 /// The reason with which the stream was cut.
 async fn reason(world: &World) -> String {
@@ -134,6 +136,31 @@ async fn a_grant_that_is_taken_away_cuts_what_it_opened_and_nothing_else() {
     spared.answers().await;
     let refused = told(connect(&mux, "echo:7", Some(&laptop.token)).await);
     assert!(refused.starts_with("403 denied"), "{refused}");
+}
+
+#[tokio::test]
+async fn a_permit_opens_nothing_once_its_grant_is_gone() {
+    let world = World::start(LISTENER).await;
+    let agent = world.granted("laptop").await;
+    let (_mux, echo) = agent.echo().await;
+    let gateway = &world.handle.gateway;
+    let channels = gateway.live.channels();
+    let channel = channels
+        .iter()
+        .find(|channel| channel.streams_opened() == 1);
+    let channel = channel.unwrap();
+    let request = Request::connect("echo:7").version(http::Version::HTTP_2);
+    let (request, ()) = request.body(()).unwrap().into_parts();
+    let opening = dispatch::connect(gateway, channel, &request).unwrap();
+    // Between the decision and the opening, where no change of grants finds the stream.
+    let path = "/grants?principal=laptop&service=echo";
+    world.operate("DELETE", path, &Value::Null).await;
+    echo.cut().await;
+    let opened = Stream::open(gateway, channel, opening).await;
+    assert_eq!(
+        opened.err().unwrap().detail,
+        "the stream was cut while it was opened: policy no longer permits it: no grant"
+    );
 }
 
 #[tokio::test]
