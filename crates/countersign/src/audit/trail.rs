@@ -256,7 +256,10 @@ impl Writer {
                 Ok(entry) => kept.push(entry),
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => {
-                    self.write(&mut kept);
+                    // With nothing left, the file is not looked at: whoever removes the folder now is not in its way.
+                    if !kept.is_empty() {
+                        self.write(&mut kept);
+                    }
                     return;
                 }
             }

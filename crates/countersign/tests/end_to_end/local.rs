@@ -64,11 +64,16 @@ fn a_web_page_cannot_use_the_http_proxy() {
 }
 
 #[test]
-fn dev_checks_itself() {
-    let checked = run(countersign().args(["dev", "--check"]), "").succeeded();
+fn dev_checks_itself_and_leaves_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut dev = countersign();
+    dev.args(["dev", "--check"]).env("TMPDIR", folder.path());
+    let checked = run(&mut dev, "").succeeded();
     for named in ["X25519MLKEM768", "mldsa65"] {
         assert!(checked.contains(named), "{checked}");
     }
+    let left = std::fs::read_dir(folder.path()).unwrap().count();
+    assert_eq!(left, 0, "{}", folder.path().display());
 }
 
 #[test]
