@@ -1,5 +1,6 @@
 //! One channel, from its handshake to its end.
 
+use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -50,6 +51,7 @@ pub(crate) async fn serve(gateway: Arc<Gateway>, accepted: Accepted<TcpStream>, 
         end = carried => end,
         never = channel.watch_session() => match never {},
         never = channel.watch_idle() => match never {},
+        never = end_outcast(&gateway, channel) => match never {},
     };
     closed(&gateway, channel, &end);
 }
@@ -74,6 +76,19 @@ pub(crate) fn is_control(
         Method::CONNECT => "an extended CONNECT is not served here".to_owned(),
         _ => format!("`{host}` is not served on this channel; reach a service by CONNECT"),
     }))
+}
+
+/// Ends the channel of an agent that was shut out before it came, once it has had the time to hear why.
+async fn end_outcast(gateway: &Gateway, channel: &LiveChannel) -> Infallible {
+    let snapshot = gateway.custody.state.snapshot();
+    let judged = gateway
+        .running()
+        .judge(channel, &snapshot, Timestamp::now());
+    if let Some(reason) = judged {
+        tokio::time::sleep(HEAR_WHY).await;
+        channel.cut.cut(reason);
+    }
+    std::future::pending().await
 }
 
 fn opened(gateway: &Gateway, channel: &LiveChannel) {
@@ -110,6 +125,9 @@ fn closed(gateway: &Gateway, channel: &LiveChannel, end: &str) {
         streams: channel.streams_opened(),
     });
 }
+
+/// How long an agent that may not come in any more may ask why.
+const HEAR_WHY: Duration = Duration::from_secs(2);
 
 /// The largest body that a control request may have: an ML-DSA-87 certificate request and a token, twice over.
 pub(crate) const CONTROL_BODY: usize = 32 * 1024;

@@ -145,7 +145,13 @@ fn token(gateway: &Gateway, channel: &Arc<LiveChannel>) -> Result<Response<Bytes
 }
 
 fn services(gateway: &Gateway, channel: &LiveChannel) -> Result<Response<Bytes>, Problem> {
-    bearer(channel)?;
+    let agent = bearer(channel)?;
+    let snapshot = gateway.custody.state.snapshot();
+    let name = agent.id.agent_name().unwrap_or_default();
+    if let Err(shut_out) = snapshot.admit(name, agent.key, Timestamp::now()) {
+        let detail = shut_out.to_string();
+        return Err(Problem::new(StatusCode::FORBIDDEN, shut_out.code(), detail));
+    }
     let running = gateway.running();
     let services: Vec<_> = running
         .services

@@ -9,9 +9,9 @@ use countersign_channel::server::{
     Refused,
 };
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
 
 use super::error::GatewayError;
+use super::places::Places;
 use super::refusals::Refusals;
 use super::{Gateway, channel};
 use crate::authority::AuthorityService;
@@ -68,14 +68,14 @@ impl Listener {
     }
 
     /// Takes connections until the gateway stops.
-    pub(super) async fn serve(self, gateway: Arc<Gateway>, channels: Arc<Semaphore>) {
+    pub(super) async fn serve(self, gateway: Arc<Gateway>, places: Arc<Places>) {
         loop {
             let accepted = tokio::select! {
                 () = gateway.stopping.cancelled() => break,
                 accepted = self.tcp.accept() => accepted,
             };
             match accepted {
-                Ok((tcp, peer)) => self.take(&gateway, &channels, tcp, peer),
+                Ok((tcp, peer)) => self.take(&gateway, &places, tcp, peer),
                 Err(error) => {
                     // Out of file descriptors, most likely: existing channels go on, and ending ones make room.
                     tracing::error!(%error, "a connection could not be accepted");
@@ -87,17 +87,11 @@ impl Listener {
         self.refusals.tell_number(&gateway, &listener.name);
     }
 
-    fn take(
-        &self,
-        gateway: &Arc<Gateway>,
-        channels: &Arc<Semaphore>,
-        tcp: TcpStream,
-        peer: SocketAddr,
-    ) {
-        let (gateway, channels) = (Arc::clone(gateway), Arc::clone(channels));
+    fn take(&self, gateway: &Arc<Gateway>, places: &Arc<Places>, tcp: TcpStream, peer: SocketAddr) {
+        let (gateway, places) = (Arc::clone(gateway), Arc::clone(places));
         let (acceptor, refusals) = (Arc::clone(&self.acceptor), Arc::clone(&self.refusals));
         gateway.tasks.clone().spawn(async move {
-            connection(gateway, &acceptor, &refusals, &channels, tcp, peer).await;
+            connection(gateway, &acceptor, &refusals, &places, tcp, peer).await;
         });
     }
 }
@@ -175,7 +169,7 @@ async fn connection(
     gateway: Arc<Gateway>,
     acceptor: &Acceptor,
     refusals: &Refusals,
-    channels: &Semaphore,
+    places: &Places,
     tcp: TcpStream,
     peer: SocketAddr,
 ) {
@@ -186,9 +180,9 @@ async fn connection(
     match acceptor.accept(tcp, peer).await {
         // A place is for a channel that stands: handshakes have limits of their own, and one who never finishes his must
         // not take the place of one who does.
-        Ok(accepted) => match channels.try_acquire() {
-            Ok(_place) => channel::serve(gateway, accepted, local).await,
-            Err(_) => {
+        Ok(accepted) => match places.take(&gateway.live, &accepted.record).await {
+            Some(_place) => channel::serve(gateway, accepted, local).await,
+            None => {
                 let listener = &accepted.record.listener;
                 tracing::warn!(listener, %peer, "there are as many channels as `limits.channels` allows");
                 gateway.metrics.refused(listener, "too-many-channels");

@@ -94,6 +94,19 @@ impl Live {
         self.channels().iter().map(to).sum()
     }
 
+    /// Ends the channel of the stranger who has stood here longest with nothing open; `false` when there is none.
+    pub(crate) fn make_room(&self) -> bool {
+        let channels = self.channels();
+        let idle = |channel: &&Arc<LiveChannel>| {
+            channel.is_stranger() && channel.streams().is_empty() && channel.cut.reason().is_none()
+        };
+        let Some(oldest) = channels.iter().find(idle) else {
+            return false;
+        };
+        oldest.cut.cut(CutReason::RoomNeeded);
+        true
+    }
+
     /// Ends the channel `id` and gives it; `None` when there is none.
     pub(crate) fn close(&self, id: ChannelId, reason: CutReason) -> Option<Arc<LiveChannel>> {
         let channel = lock(&self.channels).get(&id).cloned()?;

@@ -14,6 +14,7 @@ mod listener;
 mod live;
 mod operate;
 mod patience;
+mod places;
 mod problem;
 mod refusals;
 mod reload;

@@ -12,13 +12,14 @@ use jiff::Timestamp;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::{Mutex, Semaphore, watch};
+use tokio::sync::{Mutex, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::error::GatewayError;
 use super::listener::Listener;
 use super::live::{CutReason, Live};
+use super::places::Places;
 use super::running::Running;
 use super::{Gateway, operate, upkeep};
 use crate::audit::{Event, Operator, WhenUnwritable};
@@ -146,10 +147,10 @@ impl Doors {
     /// Serves on all of them, each in tasks that end with the gateway.
     fn serve(self, gateway: &Arc<Gateway>) {
         let config = &gateway.running().config;
-        let channels = Arc::new(Semaphore::new(config.limits.channels));
+        let places = Arc::new(Places::new(config.limits.channels));
         let tasks = &gateway.tasks;
         for listener in self.listeners {
-            tasks.spawn(listener.serve(Arc::clone(gateway), Arc::clone(&channels)));
+            tasks.spawn(listener.serve(Arc::clone(gateway), Arc::clone(&places)));
         }
         let path = config.operate.socket.clone();
         tasks.spawn(operate::serve(Arc::clone(gateway), self.operate, path));

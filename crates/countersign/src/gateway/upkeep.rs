@@ -23,6 +23,7 @@ async fn keep_up(gateway: Arc<Gateway>) {
         () = follow_state(&gateway) => {}
         () = follow_renewals(&gateway) => {}
         () = end_exceptions(&gateway) => {}
+        () = watch_audit(&gateway) => {}
     }
 }
 
@@ -64,6 +65,28 @@ async fn end_exceptions(gateway: &Gateway) {
             gateway.decide_again();
         }
     }
+}
+
+/// Says in `/readyz` when no stream would open because the audit trail cannot be written.
+async fn watch_audit(gateway: &Gateway) {
+    let mut looks = tokio::time::interval(LOOK_AGAIN);
+    while !gateway.stopping.is_cancelled() {
+        looks.tick().await;
+        let now = gateway
+            .custody
+            .audit
+            .ready()
+            .map_err(|error| error.to_string());
+        gateway.ready.send_if_modified(|ready| {
+            let stops = gateway.stopping.is_cancelled();
+            let changed = !stops && *ready != now;
+            if changed {
+                ready.clone_from(&now);
+            }
+            changed
+        });
+    }
+    std::future::pending().await
 }
 
 const LOOK_AGAIN: Duration = Duration::from_secs(1);

@@ -28,6 +28,8 @@ pub(crate) enum CutReason {
     Wasteful,
     /// A client without a certificate opened nothing for too long.
     Idle,
+    /// Strangers had all their places, and this one had stood there longest with nothing open.
+    RoomNeeded,
     /// The gateway stops, and the time to drain is over.
     Stopping,
 }
@@ -46,6 +48,7 @@ impl fmt::Display for CutReason {
             Self::TooOld => f.write_str("it grew older than its service allows"),
             Self::Wasteful => f.write_str("too many of its requests were refused or taken back"),
             Self::Idle => f.write_str("it opened nothing for too long"),
+            Self::RoomNeeded => f.write_str("another stranger needed its place"),
             Self::Stopping => f.write_str("the gateway stops"),
         }
     }

@@ -253,3 +253,25 @@ const SHORT: Duration = Duration::from_secs(2);
 
 /// What a cut may be late by.
 const MOMENT: Duration = Duration::from_millis(100);
+
+#[tokio::test]
+async fn a_revoked_agent_that_comes_back_is_told_why_and_sent_away() {
+    let world = World::start(LISTENER).await;
+    let agent = world.granted("laptop").await;
+    let revoked = json!({ "reason": "stolen" });
+    world
+        .operate("POST", "/agents/laptop/revoke", &revoked)
+        .await;
+    let mux = agent.channel().await;
+    for (method, path) in [(Method::GET, "/v1/services"), (Method::POST, "/v1/token")] {
+        let (status, problem) = request(&mux, method, path, &json!({})).await;
+        assert_eq!((status, problem["code"].as_str()), (403, Some("revoked")));
+    }
+    within(mux.closed()).await;
+    world
+        .event(
+            "channel-closed",
+            json!({ "reason": "the agent was revoked" }),
+        )
+        .await;
+}

@@ -313,3 +313,28 @@ async fn a_connection_that_never_finishes_takes_no_channels_place() {
     assert_eq!(status, 200);
     drop(silent);
 }
+
+#[tokio::test]
+async fn strangers_make_room_for_each_other_and_never_keep_an_agent_out() {
+    let world = World::start(&format!("limits.channels = 4\n{LISTENER}")).await;
+    let agent = world.enrol("laptop").await;
+    until(|| world.handle.live().len() == 0).await;
+    let connector = Connector::anonymous(PROFILE, Arc::clone(&agent.bundle)).unwrap();
+    let mut strangers = Vec::new();
+    for number in 1..=5 {
+        strangers.push(channel(world.address(), &connector).await);
+        until(|| world.handle.live().len() == number.min(3)).await;
+    }
+    let reason = "another stranger needed its place";
+    world
+        .event("channel-closed", json!({ "reason": reason }))
+        .await;
+    let (status, _) = request(
+        &agent.channel().await,
+        Method::GET,
+        "/v1/services",
+        &Value::Null,
+    )
+    .await;
+    assert_eq!(status, 200);
+}
