@@ -96,11 +96,11 @@ impl Live {
 
     /// Ends the channel of the stranger who has stood here longest with nothing open; `false` when there is none.
     pub(crate) fn make_room(&self) -> bool {
-        let channels = self.channels();
-        let idle = |channel: &&Arc<LiveChannel>| {
-            channel.is_stranger() && channel.streams().is_empty() && channel.cut.reason().is_none()
-        };
-        let Some(oldest) = channels.iter().find(idle) else {
+        let channels = lock(&self.channels);
+        let idle = channels
+            .values()
+            .filter(|channel| channel.is_stranger() && channel.is_idle());
+        let Some(oldest) = idle.min_by_key(|channel| channel.record.at) else {
             return false;
         };
         oldest.cut.cut(CutReason::RoomNeeded);

@@ -96,6 +96,11 @@ impl LiveChannel {
         self.record.peer.is_none()
     }
 
+    /// Whether it has nothing open and is not about to end.
+    pub(crate) fn is_idle(&self) -> bool {
+        lock(&self.streams).is_empty() && self.cut.reason().is_none()
+    }
+
     /// Counts something that came to nothing by the client's doing, and ends the channel when there is too much of it.
     pub(crate) fn waste(&self) {
         if !self.patience.bears(Instant::now()) {
