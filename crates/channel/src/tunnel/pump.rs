@@ -34,6 +34,9 @@ pub trait End {
     /// As for [`poll_send`](Self::poll_send).
     fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
 
+    /// Ready when nothing that was sent and flushed would be lost by an [`abort`](Self::abort).
+    fn poll_delivered(&mut self, cx: &mut Context<'_>) -> Poll<()>;
+
     /// Ends this direction, and leaves the other open.
     ///
     /// # Errors
@@ -92,6 +95,10 @@ impl End for Tunnel {
 
     fn poll_flush(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
         Poll::Ready(Ok(()))
+    }
+
+    fn poll_delivered(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.writer().poll_written(cx)
     }
 
     fn poll_finish(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -166,6 +173,8 @@ pub(super) struct Pump {
     queue: Queue,
     state: State,
     unflushed: bool,
+    /// How the source failed, until its last bytes are delivered.
+    failure: Option<io::Error>,
     /// Bytes that the receiving end has taken.
     pub(super) moved: u64,
 }
@@ -176,6 +185,8 @@ enum State {
     Open,
     /// The source has ended; its last bytes may still be in the queue.
     Ended,
+    /// The source has failed; its last bytes may still be in the queue.
+    Failed,
     Finished,
 }
 
@@ -194,16 +205,18 @@ impl Pump {
         sink: &mut impl End,
     ) -> Poll<Result<(), Broken>> {
         for _ in 0..ROUNDS {
-            self.fill(cx, source)?;
+            self.fill(cx, source);
             if !self.queue.chunks.is_empty() {
                 let sent = ready!(sink.poll_send(cx, &mut self.queue)).map_err(Broken::Sink)?;
                 source.received(sent);
                 self.moved += u64::try_from(sent).unwrap_or(u64::MAX);
                 self.unflushed = true;
-            } else if self.state == State::Open {
-                return self.poll_flushed(cx, sink);
             } else {
-                return self.poll_finished(cx, sink);
+                return match self.state {
+                    State::Open => self.poll_flushed(cx, sink),
+                    State::Failed => self.poll_failed(cx, sink),
+                    State::Ended | State::Finished => self.poll_finished(cx, sink),
+                };
             }
         }
         cx.waker().wake_by_ref();
@@ -213,21 +226,56 @@ impl Pump {
     /// Whether the source would be heard if it failed: it is not while its bytes wait for the
     /// sink, nor after its end.
     pub(super) fn is_deaf(&self) -> bool {
-        self.state != State::Open || !self.queue.chunks.is_empty()
+        match self.state {
+            State::Open => !self.queue.chunks.is_empty(),
+            State::Failed => false,
+            State::Ended | State::Finished => true,
+        }
     }
 
-    fn fill(&mut self, cx: &mut Context<'_>, source: &mut impl End) -> Result<(), Broken> {
+    /// Whether it only hands on what came before its source failed, and `other` does not: what the other direction
+    /// finds of that failure can wait.
+    pub(super) fn precedes(&self, other: &Self) -> bool {
+        self.state == State::Failed && other.state != State::Failed
+    }
+
+    fn fill(&mut self, cx: &mut Context<'_>, source: &mut impl End) {
         while self.state == State::Open && !self.queue.is_full() {
-            match source.poll_receive(cx).map_err(Broken::Source)? {
-                Poll::Ready(Some(chunk)) => self.queue.push(chunk),
-                Poll::Ready(None) => self.state = State::Ended,
+            match source.poll_receive(cx) {
+                Poll::Ready(Ok(Some(chunk))) => self.queue.push(chunk),
+                Poll::Ready(Ok(None)) => self.state = State::Ended,
+                Poll::Ready(Err(error)) => {
+                    self.state = State::Failed;
+                    self.failure = Some(error);
+                }
                 Poll::Pending => break,
             }
         }
-        Ok(())
     }
 
     fn poll_flushed(
+        &mut self,
+        cx: &mut Context<'_>,
+        sink: &mut impl End,
+    ) -> Poll<Result<(), Broken>> {
+        ready!(self.poll_flush(cx, sink))?;
+        Poll::Pending
+    }
+
+    /// Passes the source's failure on, once its last bytes cannot be overtaken by it.
+    fn poll_failed(
+        &mut self,
+        cx: &mut Context<'_>,
+        sink: &mut impl End,
+    ) -> Poll<Result<(), Broken>> {
+        ready!(self.poll_flush(cx, sink))?;
+        ready!(sink.poll_delivered(cx));
+        let failure = self.failure.take();
+        let failure = failure.unwrap_or_else(|| io::ErrorKind::ConnectionAborted.into());
+        Poll::Ready(Err(Broken::Source(failure)))
+    }
+
+    fn poll_flush(
         &mut self,
         cx: &mut Context<'_>,
         sink: &mut impl End,
@@ -236,7 +284,7 @@ impl Pump {
             ready!(sink.poll_flush(cx)).map_err(Broken::Sink)?;
             self.unflushed = false;
         }
-        Poll::Pending
+        Poll::Ready(Ok(()))
     }
 
     fn poll_finished(

@@ -128,12 +128,20 @@ impl Flow {
         let up = self.to_remote.poll(cx, local, remote);
         let down = self.to_local.poll(cx, remote, local);
         match (up, down) {
-            (Poll::Ready(Err(Broken::Source(error))), _)
-            | (_, Poll::Ready(Err(Broken::Sink(error)))) => {
+            (Poll::Ready(Err(Broken::Source(error))), _) => {
+                return Poll::Ready(Ending::LocalFailed(error));
+            }
+            (_, Poll::Ready(Err(Broken::Source(error)))) => {
+                return Poll::Ready(Ending::RemoteFailed(error));
+            }
+            (_, Poll::Ready(Err(Broken::Sink(error))))
+                if !self.to_remote.precedes(&self.to_local) =>
+            {
                 return Poll::Ready(Ending::LocalFailed(error));
             }
             (Poll::Ready(Err(Broken::Sink(error))), _)
-            | (_, Poll::Ready(Err(Broken::Source(error)))) => {
+                if !self.to_local.precedes(&self.to_remote) =>
+            {
                 return Poll::Ready(Ending::RemoteFailed(error));
             }
             (Poll::Ready(Ok(())), Poll::Ready(Ok(()))) => return Poll::Ready(Ending::Finished),

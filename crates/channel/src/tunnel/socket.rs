@@ -157,6 +157,11 @@ impl<T: AsyncRead + AsyncWrite + Reset + Unpin> End for Socket<T> {
         Pin::new(&mut self.io).poll_flush(cx)
     }
 
+    /// What the kernel has taken is on its way.
+    fn poll_delivered(&mut self, _: &mut Context<'_>) -> Poll<()> {
+        Poll::Ready(())
+    }
+
     fn poll_finish(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.io).poll_shutdown(cx)
     }

@@ -1,3 +1,4 @@
+use std::convert::Infallible;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -7,6 +8,7 @@ use std::task::{Context, Poll, Waker, ready};
 use bytes::Bytes;
 use h2::{Reason, RecvStream, SendStream};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::sync::oneshot;
 
 use super::ConnectionError;
 
@@ -35,6 +37,7 @@ impl Tunnel {
             writer: TunnelWriter {
                 send,
                 ended: false,
+                mark: None,
                 _open: open,
             },
         }
@@ -140,6 +143,8 @@ impl AsyncRead for TunnelReader {
 pub struct TunnelWriter {
     send: SendStream<Bytes>,
     ended: bool,
+    /// Resolves when h2 has let go of everything that was sent before it.
+    mark: Option<oneshot::Receiver<Infallible>>,
     _open: Arc<OpenStream>,
 }
 
@@ -166,6 +171,26 @@ impl TunnelWriter {
             Ok(reason) => ConnectionError::reset(reason).into(),
             Err(error) => ConnectionError::from(error).into(),
         })
+    }
+
+    /// Ready when the connection has written what was sent so far, or never will: a reset discards what h2 still holds.
+    ///
+    /// h2 does not say when that is, but it drops each frame once it is written: an empty one marks the place.
+    pub(super) fn poll_written(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.mark.is_none() {
+            let (mark, dropped) = oneshot::channel();
+            if self
+                .send_data(Bytes::from_owner(Mark(mark)), false)
+                .is_err()
+            {
+                return Poll::Ready(());
+            }
+            self.mark = Some(dropped);
+        }
+        match &mut self.mark {
+            Some(dropped) => Pin::new(dropped).poll(cx).map(|_| ()),
+            None => Poll::Ready(()),
+        }
     }
 
     /// Waits for leave to send; asks for `wanted` bytes, gets at least one.
@@ -265,6 +290,15 @@ impl AsyncWrite for Tunnel {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.writer).poll_shutdown(cx)
+    }
+}
+
+/// The data of an empty frame, which tells by its end that the frame was written.
+struct Mark(#[expect(dead_code, reason = "it is held to be dropped")] oneshot::Sender<Infallible>);
+
+impl AsRef<[u8]> for Mark {
+    fn as_ref(&self) -> &[u8] {
+        &[]
     }
 }
 

@@ -132,6 +132,44 @@ async fn a_service_that_resets_is_a_reset_for_the_application() {
     check_failure(act, |path| path.app).await;
 }
 
+/// What is read before a failure, and the failure.
+async fn last_words(mut end: TcpStream) -> (Vec<u8>, ErrorKind) {
+    let mut read = Vec::new();
+    let error = end.read_to_end(&mut read).await.unwrap_err();
+    (read, error.kind())
+}
+
+#[tokio::test]
+async fn what_was_said_before_a_reset_arrives_before_the_reset() {
+    for from_service in [true, false] {
+        let mut path = Path::new().await;
+        let ends = (&mut path.service, &mut path.app);
+        let speaker = if from_service { ends.0 } else { ends.1 };
+        let mut speaker = replace(speaker).await;
+        speaker.write_all(&[7; 40_000]).await.unwrap();
+        speaker.set_zero_linger().unwrap();
+        drop(speaker);
+        let listener = if from_service { path.app } else { path.service };
+        let (read, error) = last_words(listener).await;
+        assert_eq!((read.len(), error), (40_000, ErrorKind::ConnectionReset));
+    }
+}
+
+#[tokio::test]
+async fn what_was_said_before_a_reset_arrives_while_the_other_end_speaks() {
+    let mut path = Path::new().await;
+    let mut service = replace(&mut path.service).await;
+    service.write_all(b"the answer").await.unwrap();
+    path.app.write_all(&[1; 50_000]).await.unwrap();
+    service.set_zero_linger().unwrap();
+    drop(service);
+    let (read, error) = last_words(path.app).await;
+    assert_eq!(
+        (&*read, error),
+        (&b"the answer"[..], ErrorKind::ConnectionReset)
+    );
+}
+
 #[tokio::test]
 async fn an_aborted_relay_is_a_reset_for_both() {
     check_failure(async |path| path.near.abort(), |path| path.app).await;
@@ -328,4 +366,18 @@ async fn a_tls_peer_that_ends_without_close_notify_is_a_failure() {
     app.flush().await.unwrap();
     drop(app);
     assert_eq!(failure(far).await, ErrorKind::ConnectionReset);
+}
+
+#[tokio::test]
+async fn what_a_tls_peer_said_before_it_ended_without_close_notify_arrives() {
+    let (mut app, mut far, _tunnels) = tls().await;
+    app.write_all(&[7; 40_000]).await.unwrap();
+    app.flush().await.unwrap();
+    drop(app);
+    let mut read = Vec::new();
+    let error = far.read_to_end(&mut read).await.unwrap_err();
+    assert_eq!(
+        (read.len(), error.kind()),
+        (40_000, ErrorKind::ConnectionReset)
+    );
 }
