@@ -95,7 +95,7 @@ impl Gateway {
     pub(crate) fn http2_limits(&self, channel: &LiveChannel) -> tunnel::Limits {
         let configured = &self.running().config.limits;
         let limits = tunnel::Limits {
-            streams: configured.streams_per_channel,
+            streams: configured.streams_per_channel + CONTROL_STREAMS,
             header_list: configured.header_bytes,
             ..tunnel::Limits::default()
         };
@@ -108,6 +108,12 @@ impl Gateway {
             send_buffer: STRANGER_BUFFER,
             ..limits
         }
+    }
+
+    /// The tunnels that one channel may have open, below what HTTP/2 lets it ask for: its token is renewed all the same.
+    pub(crate) fn streams_per_channel(&self) -> usize {
+        let configured = self.running().config.limits.streams_per_channel;
+        usize::try_from(configured).unwrap_or(usize::MAX)
     }
 
     /// The bytes that one request's headers may have.
@@ -151,6 +157,9 @@ impl Gateway {
         (address, listener.rules.profile())
     }
 }
+
+/// Room for renewals, and for the refusal of tunnels beyond the limit, which are too many as soon as they wait.
+const CONTROL_STREAMS: u32 = 16;
 
 /// What RFC 9113, section 6.5.2, recommends at least.
 const STRANGER_STREAMS: u32 = 100;

@@ -50,7 +50,12 @@ impl Stream {
             tracing::error!(%error, "a stream is refused");
             return Err(unavailable("audit_unavailable", NOT_AUDITED));
         }
-        let entry = Entry::new(gateway, channel, &permit, service);
+        let most = gateway.streams_per_channel();
+        let Some(guard) = channel.open_stream(permit.request().clone(), permit.rule(), most) else {
+            let detail = format!("this channel has {most} streams open, and may have no more");
+            return Err(unavailable("too_many_streams", detail));
+        };
+        let entry = Entry::new(gateway, channel, guard, &permit, service);
         let dialled = tokio::select! {
             biased;
             reason = entry.stream().cut.wait() => {
@@ -110,10 +115,10 @@ impl Entry {
     fn new(
         gateway: &Arc<Gateway>,
         channel: &Arc<LiveChannel>,
+        guard: StreamGuard,
         permit: &Permit,
         service: Arc<Service>,
     ) -> Self {
-        let guard = channel.open_stream(permit.request().clone(), permit.rule());
         gateway.custody.audit.record(Event::StreamAllowed {
             channel: channel.id.to_string(),
             stream: guard.stream.id.to_string(),

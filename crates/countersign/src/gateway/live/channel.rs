@@ -116,8 +116,17 @@ impl LiveChannel {
         }
     }
 
-    /// Enters a stream; it leaves when the guard is dropped.
-    pub(crate) fn open_stream(self: &Arc<Self>, request: Request, rule: &str) -> StreamGuard {
+    /// Enters a stream unless there are as many as there may be; it leaves when the guard is dropped.
+    pub(crate) fn open_stream(
+        self: &Arc<Self>,
+        request: Request,
+        rule: &str,
+        most: usize,
+    ) -> Option<StreamGuard> {
+        let mut streams = lock(&self.streams);
+        if streams.len() >= most {
+            return None;
+        }
         let stream = Arc::new(LiveStream {
             id: self.last_stream.fetch_add(1, Ordering::Relaxed) + 1,
             request,
@@ -126,11 +135,11 @@ impl LiveChannel {
             counters: Arc::default(),
             cut: self.cut.child(),
         });
-        lock(&self.streams).insert(stream.id, Arc::clone(&stream));
-        StreamGuard {
+        streams.insert(stream.id, Arc::clone(&stream));
+        Some(StreamGuard {
             channel: Arc::clone(self),
             stream,
-        }
+        })
     }
 
     /// The session that is in force at `now`.

@@ -132,6 +132,24 @@ async fn a_channel_opens_no_more_connections_at_a_time_than_it_may() {
 }
 
 #[tokio::test]
+async fn a_channel_that_is_full_renews_its_token_and_is_told_that_it_is_full() {
+    let world = World::start(&format!("limits.streams_per_channel = 2\n{LISTENER}")).await;
+    let agent = world.granted("laptop").await;
+    let (mux, mut first) = agent.echo().await;
+    let second = connect(&mux, "echo:7", None).await.unwrap();
+    assert_eq!(
+        told(connect(&mux, "echo:7", None).await),
+        "503 too_many_streams: this channel has 2 streams open, and may have no more"
+    );
+    let (status, _) = request(&mux, Method::POST, "/v1/token", &json!({})).await;
+    assert_eq!(status, 200);
+    first.answers().await;
+    drop(second);
+    until(|| world.handle.live().streams_to("echo") == 1).await;
+    assert!(connect(&mux, "echo:7", None).await.is_ok());
+}
+
+#[tokio::test]
 async fn streams_that_are_reset_as_fast_as_they_are_opened_end_the_channel() {
     let (world, mut connections) = silent_world().await;
     let mux = agent_at(&world).await;
@@ -226,7 +244,7 @@ async fn a_stranger_gets_less_room_than_an_agent() {
         let room = (limits.streams, limits.connection_window, limits.send_buffer);
         let expected = match channel.is_stranger() {
             true => (100, 2 << 20, 64 << 10),
-            false => (256, 32 << 20, 256 << 10),
+            false => (256 + 16, 32 << 20, 256 << 10),
         };
         assert_eq!(room, expected, "{}", channel.principal());
     }
