@@ -16,11 +16,13 @@ mod join_string;
 mod log;
 mod metrics;
 mod operator;
+mod private_file;
 mod random;
 mod report;
 mod root_key;
 mod rotation;
 mod state;
+mod stdout;
 mod store;
 
 use std::process::ExitCode;

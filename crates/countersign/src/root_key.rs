@@ -4,7 +4,6 @@
 
 use std::fs::{self, File};
 use std::io::{self, Write};
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use countersign_paseto::{
@@ -13,6 +12,7 @@ use countersign_paseto::{
 };
 use zeroize::Zeroizing;
 
+use crate::private_file;
 use crate::report::Report;
 use crate::store::SecretKind;
 
@@ -80,12 +80,12 @@ impl RootKey {
             file: file.to_owned(),
             source,
         };
-        let mode = match fs::metadata(file) {
-            Ok(metadata) => metadata.mode() & 0o7777,
+        let metadata = match fs::metadata(file) {
+            Ok(metadata) => metadata,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(failed(error)),
         };
-        if mode & 0o077 != 0 {
+        if let Some(mode) = private_file::exposed(&metadata) {
             return Err(RootKeyError::Mode {
                 file: file.to_owned(),
                 mode,
@@ -187,6 +187,8 @@ fn assertion(kind: SecretKind, id: &str) -> String {
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::PermissionsExt;
+
+    use std::os::unix::fs::MetadataExt;
 
     use super::*;
 

@@ -68,6 +68,16 @@ impl ShutOut {
 }
 
 impl Snapshot {
+    /// The state before anything is in it.
+    pub(crate) fn empty() -> Self {
+        Self {
+            revision: 0,
+            grants: Arc::default(),
+            agents: Arc::default(),
+            bundle: None,
+        }
+    }
+
     /// The agent whose key this is, if it may come in.
     ///
     /// # Errors

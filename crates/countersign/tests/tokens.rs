@@ -202,7 +202,7 @@ fn the_examples_of_the_page_run() {
         std::env::var("PATH").unwrap()
     );
     let done = Command::new("sh")
-        .args(["-eu", "-c", &format!("umask 077\n{scripts}")])
+        .args(["-eu", "-c", &format!("umask 022\n{scripts}")])
         .current_dir(folder.path())
         .env("PATH", path)
         .output()

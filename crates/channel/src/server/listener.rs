@@ -208,6 +208,15 @@ impl Default for Limits {
 impl Listener {
     pub(super) fn check(&self, credentials: &Credentials) -> Result<(), ListenerError> {
         self.check_svid(credentials)?;
+        self.check_settings()
+    }
+
+    /// Checks what needs no certificate of the gateway's own.
+    ///
+    /// # Errors
+    ///
+    /// The settings do not hold together.
+    pub fn check_settings(&self) -> Result<(), ListenerError> {
         let profile = self.rules.profile();
         if let Some(refused) = self
             .certificates

@@ -1,13 +1,11 @@
 //! The passphrase of a backup, read from a file that only its owner can read.
 
 use std::fmt;
-use std::fs;
-use std::io;
-use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use zeroize::Zeroizing;
 
+use crate::private_file::{self, PrivateFileError};
 use crate::report::Report;
 
 /// A passphrase. Wiped when it is dropped.
@@ -17,12 +15,9 @@ pub(crate) struct Passphrase(Zeroizing<Vec<u8>>);
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub(crate) enum PassphraseError {
-    /// It cannot be read.
-    #[error("cannot read the passphrase file `{}`", file.display())]
-    File { file: PathBuf, source: io::Error },
-    /// Others may read it.
-    #[error("the passphrase file `{}` has mode {mode:04o}, which lets others at it", file.display())]
-    Mode { file: PathBuf, mode: u32 },
+    /// The file was not read.
+    #[error(transparent)]
+    File(#[from] PrivateFileError),
     /// It would be guessed.
     #[error("the passphrase has {length} bytes, it needs at least {SHORTEST}")]
     TooShort { length: usize },
@@ -31,8 +26,7 @@ pub(crate) enum PassphraseError {
 impl Report for PassphraseError {
     fn hint(&self) -> Option<String> {
         match self {
-            Self::File { .. } => None,
-            Self::Mode { file, .. } => Some(format!("run `chmod 0600 {}`", file.display())),
+            Self::File(error) => error.hint(),
             Self::TooShort { .. } => {
                 Some("let the machine draw one: `head -c 24 /dev/urandom | base64`".to_owned())
             }
@@ -47,18 +41,7 @@ impl Passphrase {
     ///
     /// The file cannot be read, lets others at it, or holds too little.
     pub(crate) fn read(file: &Path) -> Result<Self, PassphraseError> {
-        let failed = |source| PassphraseError::File {
-            file: file.to_owned(),
-            source,
-        };
-        let mode = fs::metadata(file).map_err(failed)?.mode() & 0o7777;
-        if mode & 0o077 != 0 {
-            return Err(PassphraseError::Mode {
-                file: file.to_owned(),
-                mode,
-            });
-        }
-        Self::new(Zeroizing::new(fs::read(file).map_err(failed)?))
+        Self::new(private_file::read(file)?)
     }
 
     fn new(mut bytes: Zeroizing<Vec<u8>>) -> Result<Self, PassphraseError> {

@@ -250,7 +250,7 @@ fn a_passphrase_is_private_and_long_enough() {
         0o600,
         "the passphrase has 6 bytes, it needs at least 12",
     );
-    let lets_others = "the passphrase file `FILE` has mode 0644, which lets others at it";
+    let lets_others = "`FILE` has mode 0644, which lets others at a secret";
     check("correct horse battery", 0o644, lets_others);
     fs::set_permissions(&file, Permissions::from_mode(0o600)).unwrap();
     assert_eq!(

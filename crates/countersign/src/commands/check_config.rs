@@ -6,8 +6,9 @@ use serde::Serialize;
 
 use super::show::{self, Show};
 use crate::cli::Format;
-use crate::config::{AgentConfig, ConfigError, GatewayConfig};
-use crate::report::printable;
+use crate::config::AgentConfig;
+use crate::gateway;
+use crate::report::{Failure, printable};
 
 /// A configuration that can be used.
 #[derive(Serialize)]
@@ -31,15 +32,21 @@ impl Show for Checked<'_> {
 }
 
 /// `countersign gateway --check-config`.
-pub(super) fn gateway(config: &Path, format: Format) -> Result<(), ConfigError> {
-    let weakenings = GatewayConfig::read(config)?.weakenings();
-    show::print(&Checked { config, weakenings }, format);
-    Ok(())
+///
+/// # Errors
+///
+/// A gateway would not start with it.
+pub(super) fn gateway(config: &Path, format: Format) -> Result<(), Failure> {
+    let weakenings = gateway::check(config)?;
+    Ok(show::print(&Checked { config, weakenings }, format)?)
 }
 
 /// `countersign agent --check-config`.
-pub(super) fn agent(config: &Path, format: Format) -> Result<(), ConfigError> {
+///
+/// # Errors
+///
+/// It cannot be used.
+pub(super) fn agent(config: &Path, format: Format) -> Result<(), Failure> {
     let weakenings = AgentConfig::read(config)?.weakenings();
-    show::print(&Checked { config, weakenings }, format);
-    Ok(())
+    Ok(show::print(&Checked { config, weakenings }, format)?)
 }

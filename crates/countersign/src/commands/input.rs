@@ -2,19 +2,19 @@
 
 use std::fs::File;
 use std::io::{self, Read};
-use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use zeroize::Zeroizing;
 
-use crate::report::{Report, printable};
+use crate::private_file;
+use crate::report::Report;
 
 /// The bytes of a file or of standard input. Wiped when they are dropped.
 pub(super) struct Input {
     name: String,
     bytes: Zeroizing<Vec<u8>>,
-    /// A file's permission bits.
-    mode: Option<u32>,
+    /// A file's permission bits, if they let others at it.
+    exposed: Option<u32>,
 }
 
 /// Why there is nothing to work with. No variant repeats what was read.
@@ -37,6 +37,14 @@ pub(crate) enum InputError {
         /// The limit in bytes.
         limit: usize,
     },
+    /// Others may read a secret.
+    #[error("`{name}` has mode {mode:04o}, which lets others at a secret")]
+    Exposed {
+        /// The file.
+        name: String,
+        /// Its permission bits.
+        mode: u32,
+    },
     /// A key or a token stands where its file should be named.
     #[error("a key or a token stands on the command line, where its file should be named")]
     Argument,
@@ -52,6 +60,7 @@ impl Report for InputError {
                 "other users see the command line: write it to a file, or pipe it in and name `-`"
                     .to_owned(),
             ),
+            Self::Exposed { name, .. } => Some(private_file::remedy(name)),
             Self::Twice => Some("put one of them in a file".to_owned()),
             Self::Unreadable { .. } | Self::TooLong { .. } => None,
         }
@@ -77,7 +86,11 @@ impl Input {
         let read = fill(path, limit, &mut bytes);
         match read {
             Ok(_) if bytes.len() > limit => Err(InputError::TooLong { name, limit }),
-            Ok(mode) => Ok(Self { name, bytes, mode }),
+            Ok(exposed) => Ok(Self {
+                name,
+                bytes,
+                exposed,
+            }),
             Err(source) => Err(InputError::Unreadable { name, source }),
         }
     }
@@ -97,16 +110,18 @@ impl Input {
         self.bytes.strip_suffix(b"\n").unwrap_or(&self.bytes)
     }
 
-    /// Warns where a file that holds a secret lets others at it. A shell's `>` makes such files, so they are not refused.
-    #[expect(
-        clippy::print_stderr,
-        reason = "warnings are for the person who typed the command"
-    )]
-    pub(super) fn warn_if_open(&self) {
-        if let Some(mode) = self.mode.filter(|mode| mode & 0o077 != 0) {
-            let name = printable(&self.name);
-            eprintln!("warning: `{name}` has mode {mode:04o}, which lets others at a secret");
-            eprintln!("hint: run `chmod 0600 {name}`");
+    /// Refuses a file that holds a secret and lets others at it.
+    ///
+    /// # Errors
+    ///
+    /// [`InputError::Exposed`].
+    pub(super) fn check_private(&self) -> Result<(), InputError> {
+        match self.exposed {
+            Some(mode) => Err(InputError::Exposed {
+                name: self.name.clone(),
+                mode,
+            }),
+            None => Ok(()),
         }
     }
 }
@@ -146,5 +161,5 @@ fn fill(path: &Path, limit: usize, bytes: &mut Vec<u8>) -> io::Result<Option<u32
     let file = File::open(path)?;
     let metadata = file.metadata()?;
     file.take(most).read_to_end(bytes)?;
-    Ok(metadata.is_file().then_some(metadata.mode() & 0o7777))
+    Ok(private_file::exposed(&metadata).filter(|_| metadata.is_file()))
 }

@@ -190,8 +190,7 @@ pub(crate) async fn backup_restore(
         uid: rustix::process::getuid().as_raw(),
     };
     let done = backup::restore(file, passphrase, &target, operator, Timestamp::now()).await?;
-    show::print(&done, format);
-    Ok(())
+    Ok(show::print(&done, format)?)
 }
 
 /// A gateway, and how its answers are shown.
@@ -229,8 +228,8 @@ impl Asked {
     ) -> Result<(), Failure> {
         let (read, answer) = self.fetch::<A>(method, path, body).await?;
         match self.format {
-            Format::Text => show::text(&read),
-            Format::Json => show::json(&answer),
+            Format::Text => show::text(&read)?,
+            Format::Json => show::json(&answer)?,
         }
         Ok(())
     }

@@ -23,7 +23,7 @@ impl Report for NoSignals {}
 /// It does not start.
 pub(crate) async fn gateway(options: &GatewayOptions, format: Format) -> Result<(), Failure> {
     if options.check_config {
-        return Ok(check_config::gateway(&options.config, format)?);
+        return check_config::gateway(&options.config, format);
     }
     Ok(gateway::run(&options.config).await?)
 }
@@ -35,7 +35,7 @@ pub(crate) async fn gateway(options: &GatewayOptions, format: Format) -> Result<
 /// It does not start, or does not get in.
 pub(crate) async fn agent(options: &AgentOptions, format: Format) -> Result<(), Failure> {
     if options.check_config {
-        return Ok(check_config::agent(&options.config, format)?);
+        return check_config::agent(&options.config, format);
     }
     let mut config = AgentConfig::read(&options.config)?;
     config.join_string_file = options.join.clone().or(config.join_string_file);

@@ -13,6 +13,7 @@ use crate::operator::{
     Stages,
 };
 use crate::report::printable;
+use crate::stdout::{self, OutputError};
 
 /// An answer in text.
 pub(super) trait Show {
@@ -26,10 +27,14 @@ pub(super) trait Show {
 }
 
 /// Prints an answer for people.
-#[expect(clippy::print_stdout, reason = "results are what the command is for")]
-pub(super) fn text(answer: &impl Show) {
-    print!("{}", answer.result());
+///
+/// # Errors
+///
+/// Standard output takes nothing more.
+pub(super) fn text(answer: &impl Show) -> Result<(), OutputError> {
+    stdout::write(answer.result().as_bytes())?;
     remark(answer);
+    Ok(())
 }
 
 /// Says what is said beside an answer whose result went elsewhere.
@@ -44,7 +49,11 @@ pub(super) fn remark(answer: &impl Show) {
 }
 
 /// Prints a result of our own.
-pub(super) fn print(result: &(impl Show + Serialize), format: Format) {
+///
+/// # Errors
+///
+/// Standard output takes nothing more.
+pub(super) fn print(result: &(impl Show + Serialize), format: Format) -> Result<(), OutputError> {
     match format {
         Format::Text => text(result),
         Format::Json => json(&serde_json::to_value(result).expect("our own results are JSON")),
@@ -52,9 +61,12 @@ pub(super) fn print(result: &(impl Show + Serialize), format: Format) {
 }
 
 /// Prints an answer for machines, with the fields that this version does not know.
-#[expect(clippy::print_stdout, reason = "results are what the command is for")]
-pub(super) fn json(answer: &Value) {
-    println!("{answer:#}");
+///
+/// # Errors
+///
+/// Standard output takes nothing more.
+pub(super) fn json(answer: &Value) -> Result<(), OutputError> {
+    stdout::write(format!("{answer:#}\n").as_bytes())
 }
 
 impl Show for JoinStringCreated {

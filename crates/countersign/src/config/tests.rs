@@ -133,6 +133,16 @@ fn the_shortest_gateway_is_the_strongest() {
     );
 }
 
+/// As it is shipped, it names no file that an operator has yet to make.
+#[test]
+fn a_gateway_could_start_with_the_shipped_example() {
+    let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../deploy/gateway.toml");
+    assert_eq!(
+        crate::gateway::check(&example).unwrap(),
+        Vec::<String>::new()
+    );
+}
+
 #[test]
 fn every_weakening_is_told() {
     let weak = uncommented(&text("deploy/gateway.toml"))

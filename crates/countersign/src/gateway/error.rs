@@ -9,6 +9,7 @@ use countersign_policy::{BundleError, InvalidGrant};
 use super::services::ServiceError;
 use crate::config::ConfigError;
 use crate::custody::CustodyError;
+use crate::private_file::PrivateFileError;
 use crate::report::{Report, Verdict};
 
 /// Why a gateway does not start, or does not take a new configuration.
@@ -80,6 +81,14 @@ pub(crate) enum GatewayError {
         /// What is wrong.
         detail: String,
     },
+    /// The key of a listener's certificate was not read.
+    #[error("listener `{listener}`")]
+    ClassicalCertificateKey {
+        /// The listener.
+        listener: String,
+        /// Why.
+        source: PrivateFileError,
+    },
     /// Signals cannot be waited for.
     #[error("signals cannot be waited for: {0}")]
     Signals(#[source] io::Error),
@@ -91,6 +100,7 @@ impl Report for GatewayError {
             Self::Config(error) => error.hint(),
             Self::Custody(error) => error.hint(),
             Self::Service(error) => error.hint(),
+            Self::ClassicalCertificateKey { source, .. } => source.hint(),
             Self::Bind { source, .. } if source.kind() == io::ErrorKind::AddrInUse => {
                 Some("another process has the port: stop it, or choose another address".to_owned())
             }

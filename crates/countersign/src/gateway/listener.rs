@@ -16,6 +16,7 @@ use super::refusals::Refusals;
 use super::{Gateway, channel};
 use crate::authority::AuthorityService;
 use crate::config::{ClassicalCertificateConfig, ExceptionConfig, GatewayConfig, ListenerConfig};
+use crate::private_file;
 
 /// A port that is open, before the gateway serves on it.
 pub(super) struct Listener {
@@ -196,18 +197,25 @@ fn certificate(
     listener: &ListenerConfig,
     files: &ClassicalCertificateConfig,
 ) -> Result<ClassicalCertificate, GatewayError> {
-    let read = |file: &std::path::Path| {
-        std::fs::read_to_string(file).map_err(|error| GatewayError::Listener {
-            listener: listener.name.clone(),
-            detail: format!("cannot read `{}`: {error}", file.display()),
-        })
+    let failed = |detail| GatewayError::Listener {
+        listener: listener.name.clone(),
+        detail,
     };
-    ClassicalCertificate::from_pem(&read(&files.certificate)?, &read(&files.key)?).map_err(
-        |error| GatewayError::Listener {
+    let chain = std::fs::read_to_string(&files.certificate).map_err(|error| {
+        failed(format!(
+            "cannot read `{}`: {error}",
+            files.certificate.display()
+        ))
+    })?;
+    let key =
+        private_file::read(&files.key).map_err(|source| GatewayError::ClassicalCertificateKey {
             listener: listener.name.clone(),
-            detail: format!("`{}`: {error}", files.certificate.display()),
-        },
-    )
+            source,
+        })?;
+    let key = std::str::from_utf8(&key)
+        .map_err(|_| failed(format!("`{}` is not PEM", files.key.display())))?;
+    ClassicalCertificate::from_pem(&chain, key)
+        .map_err(|error| failed(format!("`{}`: {error}", files.certificate.display())))
 }
 
 /// An exception as acceptors know it.

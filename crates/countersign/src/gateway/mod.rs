@@ -50,7 +50,7 @@ use crate::custody::Custody;
 use crate::log::LogFilter;
 use crate::metrics::Metrics;
 
-pub(crate) use self::start::{Handle, run, start};
+pub(crate) use self::start::{Handle, check, run, start};
 
 /// All that a gateway's tasks share.
 pub(crate) struct Gateway {

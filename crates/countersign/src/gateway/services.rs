@@ -12,6 +12,7 @@ use rustls::{ClientConfig, RootCertStore};
 use super::upstream::{Upstream, UpstreamTls};
 use crate::config::{ServiceConfig, ServiceTlsConfig};
 use crate::operator::{self, LastHop};
+use crate::private_file::{self, PrivateFileError};
 use crate::report::Report;
 
 /// A named upstream.
@@ -51,6 +52,14 @@ pub(crate) enum ServiceError {
         /// What is wrong with it.
         source: rustls::pki_types::pem::Error,
     },
+    /// The gateway's private key was not read.
+    #[error("service `{service}`")]
+    PrivateKey {
+        /// The service.
+        service: String,
+        /// Why.
+        source: PrivateFileError,
+    },
     /// The files were read, and do not fit together.
     #[error("service `{service}`: its TLS cannot be set up: {source}")]
     Tls {
@@ -73,6 +82,7 @@ impl Report for ServiceError {
     fn hint(&self) -> Option<String> {
         Some(match self {
             Self::Pem { what, .. } => format!("the file must be readable PEM that holds {what}"),
+            Self::PrivateKey { source, .. } => return source.hint(),
             Self::Tls { .. } => {
                 "check that key and certificate belong together and that the CA file holds authorities"
                     .to_owned()
@@ -185,13 +195,16 @@ fn upstream_tls(
         None => builder.with_no_client_auth(),
         Some(identity) => {
             let chain = certificates(config, "a certificate chain", &identity.certificate)?;
-            let key = PrivateKeyDer::from_pem_file(&identity.key).map_err(|source| {
-                ServiceError::Pem {
+            let key =
+                private_file::read(&identity.key).map_err(|source| ServiceError::PrivateKey {
                     service: service(),
-                    what: "a private key",
-                    file: identity.key.clone(),
                     source,
-                }
+                })?;
+            let key = PrivateKeyDer::from_pem_slice(&key).map_err(|source| ServiceError::Pem {
+                service: service(),
+                what: "a private key",
+                file: identity.key.clone(),
+                source,
             })?;
             builder.with_client_auth_cert(chain, key).map_err(failed)?
         }

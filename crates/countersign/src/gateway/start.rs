@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::error::GatewayError;
-use super::listener::Listener;
+use super::listener::{self, Listener};
 use super::live::{CutReason, Live};
 use super::places::Places;
 use super::running::Running;
@@ -29,6 +29,7 @@ use crate::enrolment::{DEFAULT_JOIN, NewJoinString};
 use crate::join_string::JoinString;
 use crate::log::LogFilter;
 use crate::metrics::{self, Metrics};
+use crate::state::Snapshot;
 
 /// A running gateway.
 pub(crate) struct Handle {
@@ -81,6 +82,23 @@ pub(crate) async fn start(config_file: &Path) -> Result<Handle, GatewayError> {
     let _ = warm.await;
     let opened = open(config_file, custody, running, log).await?;
     Ok(Handle { gateway: opened })
+}
+
+/// Reads a configuration and every file that it names, and builds what a start builds of them, without a port, a key or
+/// a store. Gives what the configuration weakens.
+///
+/// # Errors
+///
+/// What a start with it would fail with.
+pub(crate) fn check(config_file: &Path) -> Result<Vec<String>, GatewayError> {
+    let config = GatewayConfig::read(config_file)?;
+    let running = Running::build(config, &Snapshot::empty())?;
+    for one in &running.config.listeners {
+        let settings = listener::settings(&running.config, one)?;
+        let checked = settings.check_settings();
+        checked.map_err(|error| listener::refused(one, &error))?;
+    }
+    Ok(running.config.weakenings())
 }
 
 /// Each channel and each stream is a socket, and shells hand on a limit of 1024 where the system allows far more.

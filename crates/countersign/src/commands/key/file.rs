@@ -83,7 +83,11 @@ impl KeyFile {
         });
         let (version, kind, content) = parsed?;
         if matches!(kind, Kind::Local | Kind::Secret) {
-            input.warn_if_open();
+            input.check_private().map_err(|error| KeyFileError {
+                name: input.name().to_owned(),
+                role,
+                fault: Fault::Input(error),
+            })?;
         }
         Ok(Self {
             name: input.name().to_owned(),

@@ -43,7 +43,7 @@ pub(crate) fn key(command: KeyCommand, format: Format) -> Result<(), Failure> {
         }
         KeyCommand::Show { key } => {
             let key = KeyFile::subject(&key.file)?;
-            show::print(&with_version!(key.version(), describe(&key))?, format);
+            show::print(&with_version!(key.version(), describe(&key))?, format)?;
             return Ok(());
         }
         KeyCommand::Wrap { with, key } => {
@@ -260,7 +260,7 @@ fn pair(tool: &Path, subject: &Path) -> Result<(KeyFile, KeyFile), Failure> {
 fn under_password(password: &Path, key: &Path) -> Result<(Input, KeyFile), Failure> {
     check_stdin([password, key])?;
     let read = Input::read(password, MAX_PASSWORD_LEN)?;
-    read.warn_if_open();
+    read.check_private()?;
     if read.line().is_empty() {
         return Err(NoPassword(read.name().to_owned()).into());
     }
@@ -282,7 +282,7 @@ impl Show for Paserk<'_> {
 fn deliver(paserk: &str, output: Option<SecretOutput>, format: Format) -> Result<(), Failure> {
     match output.and_then(|output| output.output) {
         Some(file) => SecretFile::create(&file)?.write(paserk)?,
-        None => show::print(&Paserk { paserk }, format),
+        None => show::print(&Paserk { paserk }, format)?,
     }
     Ok(())
 }

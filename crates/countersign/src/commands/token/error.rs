@@ -32,9 +32,6 @@ pub(crate) enum TokenFailure {
     /// Nobody would read it.
     #[error("the token would have {0} bytes, and {MAX_TOKEN_LEN} are read")]
     TooLong(usize),
-    /// Standard output is closed.
-    #[error("cannot write the payload")]
-    Output(#[source] std::io::Error),
 }
 
 impl From<TokenError> for TokenFailure {

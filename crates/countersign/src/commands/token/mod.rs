@@ -1,6 +1,5 @@
 //! `countersign token …`: mint, verify, and look at what anyone may see.
 
-use std::io::Write;
 use std::path::Path;
 
 use countersign_paseto::{
@@ -18,6 +17,7 @@ use super::key::{KeyFile, Kind};
 use super::show::{self, Show};
 use crate::cli::{Format, PasetoVersion, TokenCommand, TokenCreate, TokenVerify};
 use crate::report::Failure;
+use crate::stdout;
 
 mod error;
 
@@ -56,8 +56,7 @@ fn create(options: &TokenCreate, format: Format) -> Result<(), Failure> {
     if token.len() > MAX_TOKEN_LEN {
         return Err(TokenFailure::TooLong(token.len()).into());
     }
-    show::print(&Minted { token }, format);
-    Ok(())
+    Ok(show::print(&Minted { token }, format)?)
 }
 
 /// The claims as a token carries them: those that were written, with the expiry that was asked for.
@@ -132,8 +131,7 @@ fn verify(options: &TokenVerify, format: Format) -> Result<(), Failure> {
     opened
         .check::<()>(&Rules::new(), now)
         .map_err(TokenFailure::from)?;
-    show::print(&Verified::new(payload, footer)?, format);
-    Ok(())
+    Ok(show::print(&Verified::new(payload, footer)?, format)?)
 }
 
 /// The token's payload, authentic under the key, which may be the secret half of the one that verifies.
@@ -206,17 +204,11 @@ impl Show for Verified {
 /// The payload as it is in text; as text or base64url beside the footer in JSON.
 fn write_payload(opened: &VerifiedPayload, format: Format) -> Result<(), Failure> {
     match format {
-        Format::Text => {
-            let mut stdout = std::io::stdout().lock();
-            let written = stdout.write_all(opened.payload());
-            written
-                .and_then(|()| stdout.flush())
-                .map_err(TokenFailure::Output)?;
-        }
+        Format::Text => stdout::write(opened.payload())?,
         Format::Json => {
             let mut shown = text("payload", opened.payload());
             shown.extend(text("footer", opened.footer()));
-            show::json(&Value::Object(shown));
+            show::json(&Value::Object(shown))?;
         }
     }
     Ok(())
@@ -255,8 +247,7 @@ fn inspect(token: &Input, format: Format) -> Result<(), Failure> {
         purpose,
         unverified_key_id,
     };
-    show::print(&inspected, format);
-    Ok(())
+    Ok(show::print(&inspected, format)?)
 }
 
 fn named_key<V: Offered>(text: &str, purpose: &str) -> Result<Option<String>, Failure> {
