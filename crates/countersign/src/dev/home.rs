@@ -1,7 +1,9 @@
 //! Where a dev run keeps what it makes: ports that stay the same, and the two configuration files.
 
+use std::fs::{DirBuilder, Permissions};
 use std::io;
 use std::net::TcpListener;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -32,13 +34,18 @@ impl Home {
     /// `dir`, made when missing, or a temporary folder.
     pub(super) fn open(dir: Option<&Path>) -> io::Result<Self> {
         let Some(dir) = dir else {
-            let temporary = TempDir::with_prefix("countersign-dev-")?;
+            let private = Permissions::from_mode(0o700);
+            let temporary = tempfile::Builder::new()
+                .prefix("countersign-dev-")
+                .permissions(private)
+                .tempdir()?;
             return Ok(Self {
                 path: temporary.path().to_owned(),
                 temporary: Some(temporary),
             });
         };
-        std::fs::create_dir_all(dir)?;
+        let mut private = DirBuilder::new();
+        private.recursive(true).mode(0o700).create(dir)?;
         Ok(Self {
             path: dir.canonicalize()?,
             temporary: None,
@@ -53,6 +60,11 @@ impl Home {
     /// Whether it goes when the run ends.
     pub(super) fn is_temporary(&self) -> bool {
         self.temporary.is_some()
+    }
+
+    /// Ends the use of the folder; a temporary one is removed.
+    pub(super) fn close(self) -> io::Result<()> {
+        self.temporary.map_or(Ok(()), TempDir::close)
     }
 
     /// The gateway's configuration file.

@@ -6,7 +6,7 @@ mod home;
 
 use std::io;
 
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -18,6 +18,7 @@ use crate::cli::DevOptions;
 use crate::config::AgentConfig;
 use crate::gateway;
 use crate::report::{Failure, Report, Verdict};
+use crate::stdout::{self, OutputError};
 
 /// A dev run could not be set up.
 #[derive(Debug, thiserror::Error)]
@@ -84,15 +85,18 @@ struct RunningAgent {
 ///
 /// Something does not start, or a check fails.
 pub(crate) async fn run(options: DevOptions) -> Result<(), Failure> {
-    let dev = Dev::start(&options).await?;
-    let outcome = if options.check {
-        check::run(&dev).await
-    } else {
-        dev.introduce();
-        stop_signal().await.map_err(DevError::Home)
+    let mut stop = StopSignal::new().map_err(DevError::Home)?;
+    // A signal stops it at any time: what was begun is dropped, and a temporary home with it.
+    let dev = tokio::select! {
+        dev = Dev::start(&options) => dev?,
+        () = stop.received() => return Ok(()),
     };
-    dev.stop().await;
-    Ok(outcome?)
+    let outcome = tokio::select! {
+        outcome = dev.serve(&options) => outcome,
+        () = stop.received() => Ok(()),
+    };
+    dev.stop().await.map_err(DevError::Home)?;
+    outcome
 }
 
 impl Dev {
@@ -119,14 +123,23 @@ impl Dev {
         })
     }
 
-    async fn stop(self) {
+    /// Checks everything, or serves without end.
+    async fn serve(&self, options: &DevOptions) -> Result<(), Failure> {
+        if options.check {
+            return Ok(check::run(self).await?);
+        }
+        self.introduce()?;
+        std::future::pending().await
+    }
+
+    async fn stop(self) -> io::Result<()> {
         self.agent.stop().await;
         self.gateway.stop().await;
+        self.home.close()
     }
 
     /// Says where everything is and what to try.
-    #[expect(clippy::print_stdout, reason = "this text is what the command is for")]
-    fn introduce(&self) {
+    fn introduce(&self) -> Result<(), OutputError> {
         let Ports {
             gateway,
             telemetry,
@@ -145,7 +158,7 @@ impl Dev {
         } else {
             "kept: start with the same --home to find it again"
         };
-        println!(
+        let text = format!(
             "\
 countersign dev: NOT FOR PRODUCTION. Keys, gateway and agent live in one process, and everyone on this machine may use them.
 
@@ -169,9 +182,11 @@ See a classical client being refused (on the wire it gets a handshake_failure al
   openssl s_client -connect 127.0.0.1:{gateway} -groups X25519 -brief </dev/null
   {program} sessions --refused --config {config}
 
-Ctrl-C stops it.",
+Ctrl-C stops it.
+",
             home = self.home.path().display(),
         );
+        stdout::write(text.as_bytes())
     }
 }
 
@@ -210,14 +225,24 @@ fn write_secret(home: &Home, text: &str) -> io::Result<()> {
     options.open(home.join_string())?.write_all(text.as_bytes())
 }
 
-async fn stop_signal() -> io::Result<()> {
-    let (mut interrupt, mut terminate) = (
-        signal(SignalKind::interrupt())?,
-        signal(SignalKind::terminate())?,
-    );
-    tokio::select! {
-        _ = interrupt.recv() => {}
-        _ = terminate.recv() => {}
+/// SIGINT or SIGTERM.
+struct StopSignal {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl StopSignal {
+    fn new() -> io::Result<Self> {
+        Ok(Self {
+            interrupt: signal(SignalKind::interrupt())?,
+            terminate: signal(SignalKind::terminate())?,
+        })
     }
-    Ok(())
+
+    async fn received(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+        }
+    }
 }

@@ -1,11 +1,11 @@
 //! The agent's machine: who may use a Unix socket, web pages that try a proxy, and `countersign dev`.
 
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
-use rustix::process::getuid;
+use rustix::process::{Pid, Signal, getuid, kill_process};
 
 use crate::nginx::Nginx;
 use crate::support::{GatewaySetup, Ran, Tunnel, countersign, exchange, installed, run, upstream};
@@ -74,6 +74,38 @@ fn dev_checks_itself_and_leaves_nothing() {
     }
     let left = std::fs::read_dir(folder.path()).unwrap().count();
     assert_eq!(left, 0, "{}", folder.path().display());
+}
+
+#[test]
+fn dev_that_is_told_to_stop_leaves_nothing() {
+    for signal in [Signal::TERM, Signal::INT] {
+        let folder = tempfile::tempdir().unwrap();
+        let mut dev = countersign();
+        dev.arg("dev").env("TMPDIR", folder.path());
+        let mut dev = dev.stdout(Stdio::piped()).spawn().unwrap();
+        let mut told = BufReader::new(dev.stdout.take().unwrap()).lines();
+        assert!(told.any(|line| line.unwrap().contains("Ctrl-C stops it")));
+        let home = std::fs::read_dir(folder.path()).unwrap().next().unwrap();
+        let mode = home.unwrap().metadata().unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o700);
+        kill_process(Pid::from_child(&dev), signal).unwrap();
+        assert!(dev.wait().unwrap().success());
+        let left = std::fs::read_dir(folder.path()).unwrap().count();
+        assert_eq!(left, 0, "{signal:?}");
+    }
+}
+
+#[test]
+fn results_that_nobody_reads_to_the_end_are_no_fault() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("gateway.toml");
+    std::fs::write(&file, "trust_domain = \"example.org\"").unwrap();
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let mut check = countersign();
+    check.args(["gateway", "--check-config", "--config"]);
+    let ran = check.arg(&file).stdout(writer).output().unwrap();
+    assert!(ran.status.success() && ran.stderr.is_empty(), "{ran:?}");
 }
 
 #[test]
