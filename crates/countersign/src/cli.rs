@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use jiff::SignedDuration;
+use jiff::{Span, SpanRelativeTo};
 
 pub(crate) use self::tools::{
     KeyCommand, PasetoVersion, SecretOutput, TokenCommand, TokenCreate, TokenPurpose, TokenVerify,
@@ -266,12 +266,13 @@ pub(crate) enum BackupCommand {
     },
 }
 
+/// A span of time; a day is 24 hours.
 fn span(text: &str) -> Result<Duration, String> {
-    text.parse::<SignedDuration>()
-        .ok()
+    let span = text.parse::<Span>().ok();
+    span.and_then(|span| span.to_duration(SpanRelativeTo::days_are_24_hours()).ok())
         .and_then(|span| Duration::try_from(span).ok())
         .filter(|span| !span.is_zero())
-        .ok_or_else(|| "a span of time is written as `90s`, `15m` or `1h 30m`".to_owned())
+        .ok_or_else(|| "a span of time is written as `90s`, `15m`, `1h 30m` or `7d`".to_owned())
 }
 
 fn host_port(text: &str) -> Result<HostPort, String> {

@@ -141,6 +141,9 @@ pub(crate) struct GrantChanged {
     pub(crate) service: String,
     /// Whether anything changed: `false` when the grant was there already.
     pub(crate) changed: bool,
+    /// Whether the gateway's configuration has a service of that name.
+    #[serde(default = "yes")]
+    pub(crate) service_known: bool,
 }
 
 /// `GET /sessions`.
@@ -330,6 +333,11 @@ pub(crate) struct OperatorProblem {
     /// What to do about it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) hint: Option<String>,
+}
+
+/// What a gateway that does not say so is taken to mean.
+fn yes() -> bool {
+    true
 }
 
 #[cfg(test)]

@@ -14,7 +14,7 @@ use serde_json::Value;
 use tokio::net::UnixStream;
 
 use crate::cli::GatewaySocket;
-use crate::config::{ConfigError, DEFAULT_SOCKET, GatewayConfig};
+use crate::config::{ConfigError, DEFAULT_SOCKET, GatewayConfig, LONGEST_SOCKET_PATH};
 use crate::operator::OperatorProblem;
 use crate::report::{Report, Verdict};
 
@@ -40,6 +40,14 @@ pub(crate) enum CommandError {
     NotAllowed {
         /// The socket.
         socket: PathBuf,
+    },
+    /// No socket can be there.
+    #[error("the socket path `{}` has {length} bytes, and the system takes {LONGEST_SOCKET_PATH}", .socket.display())]
+    SocketPath {
+        /// The path.
+        socket: PathBuf,
+        /// Its length in bytes.
+        length: usize,
     },
     /// The gateway hung up or took too long.
     #[error("the gateway at `{}` gave no answer: {reason}", .socket.display())]
@@ -83,6 +91,9 @@ impl Report for CommandError {
             Self::NotAllowed { .. } => {
                 "run the command as the gateway's user, such as with `sudo -u countersign`"
                     .to_owned()
+            }
+            Self::SocketPath { .. } => {
+                "name the socket by a shorter path, such as a relative one".to_owned()
             }
             Self::NoAnswer { .. } => "the gateway's log says what happened".to_owned(),
             Self::Refused { hint, .. } => return hint.clone(),
@@ -192,7 +203,9 @@ async fn exchange(
 
 fn not_connected(socket: &Path, source: std::io::Error) -> CommandError {
     let socket = socket.to_owned();
+    let length = socket.as_os_str().len();
     match source.kind() {
+        _ if length > LONGEST_SOCKET_PATH => CommandError::SocketPath { socket, length },
         ErrorKind::PermissionDenied => CommandError::NotAllowed { socket },
         _ => CommandError::NotRunning { socket, source },
     }

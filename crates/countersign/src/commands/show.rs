@@ -143,6 +143,15 @@ impl Show for GrantChanged {
             false => format!("nothing to do: {principal}, {service}\n"),
         }
     }
+
+    fn remark(&self) -> Option<String> {
+        let service = printable(&self.service);
+        (!self.service_known).then(|| {
+            format!(
+                "no service `{service}` is configured: `countersign services list` shows every service"
+            )
+        })
+    }
 }
 
 impl Show for Sessions {

@@ -11,7 +11,7 @@ use super::key::key;
 use super::kind::{
     ADDRESS, BIND, BindTo, FILE, FLAG, HOST_PORT, MODE, PROFILE, SERVICE, SPAN, UIDS,
 };
-use super::operation::{agent_telemetry, check_loopback, off_loopback_key};
+use super::operation::{agent_telemetry, check_loopback, check_socket_path, off_loopback_key};
 use super::reader::{Document, Table};
 use super::{HostPort, LogConfig, ServiceName, TelemetryConfig};
 
@@ -193,11 +193,15 @@ fn read_bind(table: &mut Table<'_>) -> Result<Bind, ConfigError> {
     );
     let allowed_uids = table.read(allowed_uids.or("[]"))?;
     match bind {
-        BindTo::Unix(path) => Ok(Bind::Unix {
-            path: table.beside(path),
-            mode,
-            allowed_uids,
-        }),
+        BindTo::Unix(path) => {
+            let path = table.beside(path);
+            check_socket_path(table, "bind", &path)?;
+            Ok(Bind::Unix {
+                path,
+                mode,
+                allowed_uids,
+            })
+        }
         BindTo::Tcp(address) => {
             check_loopback(table, "bind", address, off_loopback)?;
             match ["mode", "allowed_uids"]

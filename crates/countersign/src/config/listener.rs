@@ -79,7 +79,7 @@ fn read_one(table: &mut Table<'_>) -> Result<ListenerConfig, ConfigError> {
     let handshakes = key(
         "handshakes",
         &COUNT,
-        "how many connections may be in their handshake at once",
+        "how many connections may be in their handshake at once; 4096 more may wait for their ClientHello",
     );
     let timeout = key("handshake_timeout", &SPAN, "how long a handshake may take");
     Ok(ListenerConfig {

@@ -25,7 +25,8 @@ pub(crate) use gateway::GatewayConfig;
 pub(crate) use listener::{ClassicalCertificateConfig, ListenerConfig};
 pub(crate) use network::{HostPort, ServiceName};
 pub(crate) use operation::{
-    AuditConfig, DEFAULT_SOCKET, LogConfig, LogFormat, OperateConfig, TelemetryConfig,
+    AuditConfig, DEFAULT_SOCKET, LONGEST_SOCKET_PATH, LogConfig, LogFormat, OperateConfig,
+    TelemetryConfig,
 };
 pub(crate) use service::{ServiceConfig, ServiceTlsConfig};
 

@@ -93,9 +93,31 @@ impl OperateConfig {
         let operate = Self {
             socket: table.read_path(socket)?,
         };
+        check_socket_path(&table, "socket", &operate.socket)?;
         table.finish().map(|()| operate)
     }
 }
+
+/// Refuses a path that is too long for a Unix socket.
+pub(super) fn check_socket_path(
+    table: &Table<'_>,
+    key: &str,
+    path: &Path,
+) -> Result<(), ConfigError> {
+    let length = path.as_os_str().len();
+    if length <= LONGEST_SOCKET_PATH {
+        return Ok(());
+    }
+    let message = format!(
+        "the socket path `{}` of `{key}` has {length} bytes, and the system takes {LONGEST_SOCKET_PATH}",
+        path.display()
+    );
+    let remedy = "choose a shorter one, such as a file in a folder of /run";
+    Err(table.contradiction(key, message, remedy))
+}
+
+/// The bytes of a socket's address on Linux, without the zero at its end: `sun_path` in unix(7).
+pub(crate) const LONGEST_SOCKET_PATH: usize = 107;
 
 /// Where the gateway's operator socket is, unless somebody says otherwise.
 pub(crate) const DEFAULT_SOCKET: &str = "/run/countersign/gateway.sock";

@@ -136,7 +136,7 @@ pub(crate) enum JoinStringError {
     #[error("the name `{name}` is in use")]
     NameInUse { name: String },
     /// It would live too long, or not at all.
-    #[error("a join string lives from 1 to {} seconds, not {}", limit.as_secs(), asked.as_secs())]
+    #[error("a join string lives from 1 second to {} days, not {} seconds", limit.as_secs() / DAY, asked.as_secs())]
     Lifetime { asked: Duration, limit: Duration },
     /// There is no key or no randomness.
     #[error(transparent)]
@@ -185,6 +185,24 @@ pub(crate) enum RevokeError {
     #[error(transparent)]
     Audit(#[from] AuditError),
 }
+
+impl Report for RevokeError {
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::NoSuchAgent { .. } => {
+                Some("`countersign agents list` shows every agent".to_owned())
+            }
+            Self::Already { name, .. } => Some(format!(
+                "its channels are closed and it cannot renew; to let a machine in under this name again: `countersign \
+                 join-string create --name {name} --replace`"
+            )),
+            Self::Store(error) => error.hint(),
+            Self::Audit(_) => None,
+        }
+    }
+}
+
+const DAY: u64 = 24 * 60 * 60;
 
 macro_rules! unavailable {
     ($($refusal:ident: $($error:ty),+;)+) => {

@@ -464,7 +464,8 @@ async fn a_name_or_a_time_that_cannot_be_is_refused() {
             .enrolment()
             .create_join_string(new, OPERATOR, gateway.now)
             .await;
-        let expected = format!("a join string lives from 1 to 604800 seconds, not {seconds}");
+        let expected =
+            format!("a join string lives from 1 second to 7 days, not {seconds} seconds");
         assert_eq!(refusal.unwrap_err().to_string(), expected);
     }
 }

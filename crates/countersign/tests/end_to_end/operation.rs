@@ -96,6 +96,34 @@ fn a_grant_taken_back_cuts_live_streams_and_spares_others() {
 }
 
 #[test]
+fn what_an_operator_may_have_meant_otherwise_is_told() {
+    let gateway = GatewaySetup::new()
+        .service("echo", upstream::echo(), "")
+        .start();
+    for (service, known) in [("echo", true), ("nosuch", false)] {
+        let grant = [
+            "grants",
+            "add",
+            "--principal",
+            "laptop",
+            "--service",
+            service,
+        ];
+        assert_eq!(gateway.ask(&grant)["service_known"], known);
+    }
+    let _agent = gateway.agent("laptop").start();
+    let revoke = ["agents", "revoke", "laptop", "--reason", "it was stolen"];
+    gateway.operate(&revoke).succeeded();
+    let again = gateway.operate(&revoke);
+    assert_eq!(again.status.code(), Some(1));
+    let remedy = "`countersign join-string create --name laptop --replace`";
+    assert!(again.stderr.contains(remedy), "{again:?}");
+    let join = ["join-string", "create", "--name", "a", "--expires-in", "8d"];
+    let refused = gateway.operate(&join);
+    assert!(refused.stderr.contains("to 7 days"), "{refused:?}");
+}
+
+#[test]
 fn closing_a_session_cuts_it_and_the_agent_comes_back() {
     let tunnel = Tunnel::to("echo", upstream::echo());
     let open = opened(&tunnel);

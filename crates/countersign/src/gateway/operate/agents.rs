@@ -91,10 +91,7 @@ pub(super) async fn revoke(
     enrolment
         .revoke(&name, &request.reason, operator, Timestamp::now())
         .await
-        .map_err(|error| {
-            Refused::invalid("revoke", error.to_string())
-                .with_hint("`countersign agents list` shows every agent")
-        })?;
+        .map_err(|error| Refused::reported("revoke", error))?;
     // Whoever watches the state cuts them; doing it here too answers when it is done.
     gateway.decide_again();
     Ok(Json(AgentRevoked {

@@ -59,6 +59,7 @@ pub(super) async fn add(
         });
     }
     Ok(Json(GrantChanged {
+        service_known: known(&gateway, &service),
         principal,
         service,
         changed,
@@ -96,10 +97,18 @@ pub(super) async fn remove(
         });
     }
     Ok(Json(GrantChanged {
+        service_known: known(&gateway, &service),
         principal,
         service,
         changed: removed,
     }))
+}
+
+/// Whether a service of that name is configured. A grant may come before its service does, so that is told and not refused.
+fn known(gateway: &Gateway, service: &str) -> bool {
+    let running = gateway.running();
+    let services = running.services.all();
+    services.iter().any(|one| one.name == service)
 }
 
 /// The grant as policy sees it: a bare name is an agent of this trust domain.
