@@ -189,7 +189,11 @@ async fn ended(world: &World, mux: Mux, echo: Echo) {
 
 #[tokio::test]
 async fn the_end_of_an_exception_ends_its_channels() {
-    let (world, mux, echo) = canary(Timestamp::now() + Duration::from_millis(700)).await;
+    let later = Timestamp::now() + Duration::from_secs(3600);
+    let (world, mux, echo) = canary(later).await;
+    let soon = Timestamp::now() + Duration::from_millis(700);
+    let nearer = world.config.replace(&later.to_string(), &soon.to_string());
+    world.reload(&nearer).await.unwrap();
     ended(&world, mux, echo).await;
     let used = json!({ "exception": "old-client", "owner": "ops" });
     world.event("exception-used", used).await;
