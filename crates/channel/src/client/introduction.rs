@@ -54,6 +54,7 @@ pub struct Introduced {
     chain: Vec<CertificateDer<'static>>,
     profile: Profile,
     trust_domain: TrustDomain,
+    unverified_time: Option<Timestamp>,
 }
 
 /// The trust bundle that the pinned key signed, shown by a gateway that it vouches for.
@@ -98,6 +99,8 @@ pub enum IntroductionError {
         not_before: Timestamp,
         /// When it ends.
         not_after: Timestamp,
+        /// What the clock there says, if it said so. Good for a message and nothing else: the gateway is not verified.
+        unverified_time: Option<Timestamp>,
     },
 }
 
@@ -143,6 +146,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Introduction<IO> {
         Ok(Introduced {
             signed,
             chain,
+            unverified_time: split(&response).and_then(|(head, _)| date(head)),
             profile: self.profile,
             trust_domain: self.trust_domain,
         })
@@ -186,7 +190,23 @@ impl Introduced {
     /// It did not, or does not; or a clock is wrong.
     pub fn verify(self, pin: &SpkiHash, now: Timestamp) -> Result<Known, IntroductionError> {
         let bundle = Arc::new(self.signed.verify(pin, &self.trust_domain)?);
-        let gateway = verify_gateway(&bundle, self.profile, &self.chain, now)?;
+        let gateway =
+            verify_gateway(&bundle, self.profile, &self.chain, now).map_err(
+                |error| match error {
+                    IntroductionError::Clock {
+                        now,
+                        not_before,
+                        not_after,
+                        ..
+                    } => IntroductionError::Clock {
+                        now,
+                        not_before,
+                        not_after,
+                        unverified_time: self.unverified_time,
+                    },
+                    error => error,
+                },
+            )?;
         let connector = Connector::anonymous(self.profile, bundle.clone())?;
         Ok(Known {
             bundle,
@@ -235,6 +255,7 @@ fn clock(leaf: &CertificateDer<'_>, now: Timestamp, flaw: CertificateFlaw) -> In
             now,
             not_before: leaf.not_before(),
             not_after: leaf.not_after(),
+            unverified_time: None,
         },
     }
 }
@@ -276,6 +297,14 @@ fn split(response: &[u8]) -> Option<(&str, &[u8])> {
         std::str::from_utf8(head).unwrap_or_default(),
         rest.get(4..)?,
     ))
+}
+
+/// The time of the answer (RFC 9110, section 6.6.1).
+fn date(head: &str) -> Option<Timestamp> {
+    let mut lines = head.lines().filter_map(|line| line.split_once(':'));
+    let (_, date) = lines.find(|(name, _)| name.eq_ignore_ascii_case("date"))?;
+    let parser = jiff::fmt::rfc2822::DateTimeParser::new();
+    parser.parse_timestamp(date.trim()).ok()
 }
 
 fn content_length(head: &str) -> Option<usize> {

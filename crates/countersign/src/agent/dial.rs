@@ -11,7 +11,7 @@ use countersign_channel::tunnel::{ConnectionError, Limits, Mux};
 use jiff::Timestamp;
 use tokio::net::TcpStream;
 
-use super::control::{Control, ControlError};
+use super::control::{Control, ControlError, Problem};
 use super::identity::{Identity, IdentityError};
 use super::join::{JoinError, join_again};
 use crate::config::{AgentConfig, HostPort};
@@ -63,6 +63,24 @@ impl Gateway {
     }
 }
 
+impl Gateway {
+    /// Asks whether the gateway still takes this agent's key, and says why not; a gateway that cannot be asked says nothing.
+    pub(crate) async fn shut_out(&self) -> Option<Problem> {
+        let asked = async {
+            let mux = self.dial().await?;
+            let token = Control::new(&mux, &self.trust_domain).token().await;
+            mux.drain();
+            Ok::<_, LinkError>(token?)
+        };
+        asked.await.err()?.shut_out().cloned()
+    }
+
+    /// Whose gateway it was.
+    pub(crate) fn into_identity(self) -> Identity {
+        self.identity
+    }
+}
+
 impl Dial for Gateway {
     async fn dial(&self) -> Result<Mux, LinkError> {
         if !self.identity.is_valid_at(Timestamp::now()) {
@@ -109,6 +127,34 @@ pub(crate) enum LinkError {
     /// The certificate request could not be made.
     #[error(transparent)]
     Request(#[from] RequestError),
+}
+
+impl LinkError {
+    /// What the gateway said, if it does not take the agent's key any more.
+    pub(crate) fn shut_out(&self) -> Option<&Problem> {
+        match self {
+            Self::Control(ControlError::Refused(problem))
+            | Self::Join(JoinError::Refused(problem)) => {
+                SHUT_OUT.contains(&problem.code.as_str()).then_some(problem)
+            }
+            _ => None,
+        }
+    }
+
+    /// What to do about it, where waiting does not help.
+    pub(crate) fn hint(&self) -> Option<&'static str> {
+        match self {
+            Self::Dial(DialError::Handshake(ConnectError::Refused { alert }))
+                if alert == "handshake_failure" =>
+            {
+                Some("check that `profile` is the one of the gateway's listener")
+            }
+            _ => self.shut_out().map(|_| {
+                "on the gateway run `countersign join-string create --name NAME --replace`, and start the agent \
+                 with the line: `countersign agent --join FILE`"
+            }),
+        }
+    }
 }
 
 /// Opens a connection that is authenticated as the connector says.
@@ -162,6 +208,9 @@ pub(crate) enum DialError {
     #[error("the gateway ended the connection: {0}")]
     Connection(#[from] ConnectionError),
 }
+
+/// The codes of a gateway that does not take the agent's key, and will not again.
+const SHUT_OUT: [&str; 4] = ["revoked", "not_enrolled", "wrong_key", "key_revoked"];
 
 /// Long enough for two lost SYNs (RFC 6298: after 1 s and 3 s), short enough to try again soon.
 const CONNECT_TIME: Duration = Duration::from_secs(10);

@@ -87,6 +87,21 @@ impl Home {
             .map_err(|error| HomeError::io(&path, error))
     }
 
+    /// Removes a file, if it is there.
+    ///
+    /// # Errors
+    ///
+    /// The file system refuses.
+    pub(crate) fn remove(&self, item: Item) -> Result<(), HomeError> {
+        let path = self.path(item);
+        match std::fs::remove_file(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                Err(HomeError::io(&path, error))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// The path of a file.
     pub(crate) fn path(&self, item: Item) -> PathBuf {
         self.directory.join(item.name())

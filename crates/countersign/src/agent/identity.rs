@@ -141,6 +141,19 @@ impl Identity {
         Ok(())
     }
 
+    /// Forgets who the agent is, so that it can join with another key.
+    ///
+    /// The certificate goes first: without it the agent has not joined, and a cut here is mended by the next start.
+    ///
+    /// # Errors
+    ///
+    /// The directory cannot be written.
+    pub(crate) fn leave(self) -> Result<Home, IdentityError> {
+        self.home.remove(Item::Svid)?;
+        self.home.remove(Item::Key)?;
+        Ok(self.home)
+    }
+
     /// The certificate and bundle of this moment.
     pub(crate) fn current(&self) -> Arc<Credentials> {
         self.current.load_full()

@@ -22,18 +22,17 @@ use crate::config::HostPort;
 use crate::join_string::{JoinString, JoinStringError};
 use crate::report::{Report, Verdict};
 
-/// Joins with the join string at `given`, or goes on with the one that an earlier start kept.
+/// Joins with a join string, or goes on with the one that an earlier start kept.
 ///
 /// # Errors
 ///
 /// There is no join string, or [`JoinError`] says what went wrong with it.
 pub(crate) async fn join(
     home: Home,
-    given: Option<&Path>,
+    given: Option<JoinString>,
     address: Option<&HostPort>,
     profile: Profile,
 ) -> Result<Identity, JoinError> {
-    let given = given.map(read).transpose()?;
     let join = match given {
         Some(join) => join,
         None => kept_join_string(&home)?.ok_or_else(|| JoinError::NotJoined {
@@ -108,8 +107,31 @@ async fn enrol(
     Ok(issued?)
 }
 
+/// The join string at `given`, if it is another than the one that was kept.
+///
+/// A file that is gone or empty once the agent has joined is in order.
+///
+/// # Errors
+///
+/// The state directory cannot be read.
+pub(super) fn another(
+    home: &Home,
+    given: Option<&Path>,
+) -> Result<Option<JoinString>, IdentityError> {
+    let Some(join) = given.and_then(|path| read(path).ok()) else {
+        return Ok(None);
+    };
+    let kept = kept_join_string(home)?;
+    let is_kept = kept.is_some_and(|kept| kept.token.expose_secret() == join.token.expose_secret());
+    Ok((!is_kept).then_some(join))
+}
+
 /// The join string of a file that only its owner can read, or of standard input (`-`).
-fn read(path: &Path) -> Result<JoinString, JoinError> {
+///
+/// # Errors
+///
+/// It cannot be read, others can read it, or it is none.
+pub(super) fn read(path: &Path) -> Result<JoinString, JoinError> {
     let unreadable = |source| JoinError::Unreadable {
         path: path.display().to_string(),
         source,
@@ -178,10 +200,12 @@ pub(crate) enum JoinError {
     #[error("what answers is not the gateway of the join string")]
     WrongGateway(#[source] IntroductionError),
     /// The clocks of the two machines differ; nothing was sent.
-    #[error("this machine's clock is {}", in_words(*.seconds))]
+    #[error("this machine's clock is {}", in_words(*.seconds, *.at_least))]
     Clock {
-        /// By how much this clock is ahead, at least; negative when it is behind.
+        /// By how much this clock is ahead; negative when it is behind.
         seconds: i64,
+        /// Whether it may be more: the gateway did not say what its clock says.
+        at_least: bool,
     },
     /// The gateway said no.
     #[error("the gateway did not let this machine in: {}", .0.detail)]
@@ -208,14 +232,18 @@ impl From<IntroductionError> for JoinError {
                 now,
                 not_before,
                 not_after,
+                unverified_time,
             } => {
                 let nearest = if now < not_before {
                     not_before
                 } else {
                     not_after
                 };
-                let seconds = now.duration_since(nearest).as_secs();
-                Self::Clock { seconds }
+                let there = unverified_time.unwrap_or(nearest);
+                Self::Clock {
+                    seconds: now.duration_since(there).as_secs(),
+                    at_least: unverified_time.is_none(),
+                }
             }
             error => Self::WrongGateway(error),
         }
@@ -284,7 +312,7 @@ fn hint_of(problem: &Problem) -> Option<&'static str> {
         }
         "join_used" => {
             "a join string lets one machine in: make one for this machine, and if nobody here used it, \
-             revoke the agent that did (`countersign agents revoke NAME`)"
+             revoke the agent that did (`countersign agents revoke NAME --reason REASON`)"
         }
         "clock_skew" => "set the clock (`timedatectl set-ntp true`) and start again",
         "wrong_gateway" => "make a join string on the gateway that it leads to",
@@ -295,10 +323,11 @@ fn hint_of(problem: &Problem) -> Option<&'static str> {
     })
 }
 
-fn in_words(seconds: i64) -> String {
+fn in_words(seconds: i64, at_least: bool) -> String {
     let way = if seconds < 0 { "behind" } else { "ahead of" };
+    let bound = if at_least { "at least " } else { "" };
     format!(
-        "at least {} seconds {way} the gateway's",
+        "{bound}{} seconds {way} the gateway's",
         seconds.unsigned_abs()
     )
 }

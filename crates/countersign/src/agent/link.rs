@@ -110,19 +110,19 @@ impl<D: Dial> Link<D> {
     async fn keep(&self, rekey_interval: Duration, mut backoff: Backoff) {
         loop {
             let began = Instant::now();
-            let error = match self.connect().await {
+            let (error, hint) = match self.connect().await {
                 Ok(channel) => {
                     tracing::info!("channel open");
                     self.publish(&channel);
                     let why = self.serve(channel, rekey_interval).await;
                     self.shared.current.send_replace(None);
                     backoff.lost_after(began.elapsed());
-                    why
+                    (why, None)
                 }
-                Err(error) => error.to_string(),
+                Err(error) => (error.to_string(), error.hint()),
             };
             let wait = backoff.after_failure(random());
-            tracing::warn!(%error, retry_in_ms = wait.as_millis(), "no channel");
+            tracing::warn!(%error, hint, retry_in_ms = wait.as_millis(), "no channel");
             self.failed(error);
             tokio::time::sleep(wait).await;
         }

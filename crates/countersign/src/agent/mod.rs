@@ -82,7 +82,6 @@ impl Agent {
         let telemetry = bind(config.telemetry.address, "telemetry")?;
         let identity = joined(home, &config).await?;
         identity.check_profile(config.profile)?;
-        tracing::info!(id = %identity.current().svid.id(), "joined");
         let gateway = Gateway::new(identity, &config);
         Ok(Self {
             link: Link::new(gateway),
@@ -114,7 +113,12 @@ impl Agent {
         self.answer(&services, &shutdown);
         self.answer_proxies(&services, &shutdown);
         shutdown.cancelled().await;
-        tracing::info!("stopping");
+        let (streams, longest) = (self.sessions.open(), self.config.drain_time);
+        tracing::info!(
+            streams,
+            longest_s = longest.as_secs(),
+            "stopping, once the open streams have ended"
+        );
         let cut = self.sessions.drain(self.config.drain_time).await;
         if cut > 0 {
             tracing::warn!(cut, "streams were cut: the time to drain is over");
@@ -168,12 +172,30 @@ impl Agent {
 }
 
 async fn joined(home: Home, config: &AgentConfig) -> Result<Identity, Failure> {
-    match Standing::read(home)? {
-        Standing::Joined(identity) => Ok(*identity),
-        Standing::Outside(home) => {
-            let join_string = config.join_string_file.as_deref();
-            let joining = join::join(home, join_string, config.gateway.as_ref(), config.profile);
-            Ok(joining.await?)
-        }
-    }
+    let given = config.join_string_file.as_deref();
+    let (home, join_string) = match Standing::read(home)? {
+        Standing::Outside(home) => (home, given.map(join::read).transpose()?),
+        Standing::Joined(identity) => match join::another(identity.home(), given)? {
+            None => return Ok(known(*identity)),
+            Some(join_string) => {
+                let gateway = Gateway::new(*identity, config);
+                let shut_out = gateway.shut_out().await;
+                let identity = gateway.into_identity();
+                let Some(problem) = shut_out else {
+                    return Ok(known(identity));
+                };
+                tracing::warn!(%problem, "joining again, with a new key and the new join string");
+                (identity.leave()?, Some(join_string))
+            }
+        },
+    };
+    let joining = join::join(home, join_string, config.gateway.as_ref(), config.profile);
+    let identity = joining.await?;
+    tracing::info!(id = %identity.current().svid.id(), "joined");
+    Ok(identity)
+}
+
+fn known(identity: Identity) -> Identity {
+    tracing::info!(id = %identity.current().svid.id(), "the agent has joined before");
+    identity
 }

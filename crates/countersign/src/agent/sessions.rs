@@ -54,6 +54,11 @@ impl Sessions {
         }
     }
 
+    /// How many programs are being served.
+    pub(crate) fn open(&self) -> usize {
+        self.tasks.len()
+    }
+
     /// Waits until the last stream has ended, or cuts those that are left when the time is over.
     ///
     /// Gives the number of streams that were cut.

@@ -47,12 +47,20 @@ pub(crate) async fn agent(options: &AgentOptions, format: Format) -> Result<(), 
     let signalled = shutdown.clone();
     let mut terminate = signal(SignalKind::terminate()).map_err(NoSignals)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(NoSignals)?;
-    tokio::spawn(async move {
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
+    let hurried = async move {
+        for _ in 0..2 {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+            signalled.cancel();
         }
-        signalled.cancel();
-    });
-    agent::run(config, shutdown).await
+    };
+    tokio::select! {
+        ended = agent::run(config, shutdown) => ended,
+        () = hurried => {
+            tracing::warn!("stopping at once: open streams are cut");
+            Ok(())
+        }
+    }
 }

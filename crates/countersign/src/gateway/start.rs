@@ -63,7 +63,14 @@ pub(crate) async fn run(config_file: &Path) -> Result<(), GatewayError> {
             _ = hangup.recv() => { let _ = handle.gateway.reload().await; }
         }
     }
-    handle.stop().await;
+    let hurried = async {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        tracing::warn!("stopping at once: open streams are cut");
+    };
+    handle.stop_unless(hurried).await;
     Ok(())
 }
 
@@ -293,15 +300,27 @@ impl Handle {
     /// Takes no more streams, lets the open ones end for as long as the configuration says, cuts the rest, and closes
     /// the store.
     pub(crate) async fn stop(self) {
+        self.stop_unless(std::future::pending()).await;
+    }
+
+    /// Stops, and waits for no stream any more once `hurried`.
+    pub(super) async fn stop_unless(self, hurried: impl Future<Output = ()>) {
         let gateway = self.gateway;
         let stops = Err("the gateway stops".to_owned());
         let _ = gateway.ready.send_replace(stops);
         gateway.stopping.cancel();
         let drain_time = gateway.running().config.limits.drain_time;
-        if tokio::time::timeout(drain_time, gateway.live.drained())
-            .await
-            .is_err()
-        {
+        let (channels, longest_s) = (gateway.live.len(), drain_time.as_secs());
+        tracing::info!(
+            channels,
+            longest_s,
+            "stopping, once the open streams have ended"
+        );
+        let drained = tokio::select! {
+            drained = tokio::time::timeout(drain_time, gateway.live.drained()) => drained.is_ok(),
+            () = hurried => false,
+        };
+        if !drained {
             for channel in gateway.live.channels() {
                 channel.cut.cut(CutReason::Stopping);
             }

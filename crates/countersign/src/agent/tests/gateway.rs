@@ -39,10 +39,14 @@ pub(super) struct Gateway {
     pub(super) losing: AtomicUsize,
     /// What every enrolment is answered with instead.
     pub(super) refusing: Mutex<Option<(u16, Value)>>,
+    /// The code with which the next request for a token is refused, until an agent enrols.
+    pub(super) shutting_out: Mutex<Option<&'static str>>,
     /// A join token that the gateway no longer knows.
     pub(super) forgotten: Mutex<Option<String>>,
     /// How long ago certificates begin, and how long they last.
     pub(super) leaf: Mutex<(Duration, Duration)>,
+    /// How far ahead the gateway says that its clock is, if it tells the time.
+    pub(super) ahead: Mutex<Option<Duration>>,
     /// How long tokens last.
     pub(super) token_life: Duration,
     /// The first token that is still taken.
@@ -64,8 +68,10 @@ impl Gateway {
             enrolments: Mutex::default(),
             losing: AtomicUsize::new(0),
             refusing: Mutex::default(),
+            shutting_out: Mutex::default(),
             forgotten: Mutex::default(),
             leaf: Mutex::new(FRESH),
+            ahead: Mutex::default(),
             token_life: Duration::from_secs(600),
             oldest_token: AtomicU64::new(0),
             draining: Mutex::default(),
@@ -119,7 +125,12 @@ impl Gateway {
         }
         assert!(request.starts_with(b"GET /.well-known/countersign/bundle HTTP/1.1\r\n"));
         let body = self.domain.signed(1).to_json();
-        let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", body.len());
+        let date = self.ahead.lock().unwrap().map(|ahead| {
+            let there = (Timestamp::now() + ahead).strftime("%a, %d %b %Y %H:%M:%S GMT");
+            format!("Date: {there}\r\n")
+        });
+        let (date, length) = (date.unwrap_or_default(), body.len());
+        let head = format!("HTTP/1.1 200 OK\r\n{date}Content-Length: {length}\r\n\r\n");
         stream.write_all(head.as_bytes()).await?;
         stream.write_all(body.as_bytes()).await?;
         stream.shutdown().await
@@ -161,7 +172,11 @@ impl Gateway {
         let answer = match (&parts.method, parts.uri.path(), agent) {
             (&Method::POST, "/v1/enrol", None) => self.enrol(&body),
             (&Method::POST, "/v1/renew", Some(id)) => Some(self.renew(&body, &id)),
-            (&Method::POST, "/v1/token", Some(_)) => Some((200, self.token())),
+            (&Method::POST, "/v1/token", Some(_)) => {
+                let shut_out = *self.shutting_out.lock().unwrap();
+                let refusal = |code| (403, json!({ "code": code, "detail": "not any more" }));
+                Some(shut_out.map_or_else(|| (200, self.token()), refusal))
+            }
             (&Method::GET, "/v1/services", Some(_)) => Some((200, services())),
             _ => Some((404, json!({}))),
         };
@@ -188,6 +203,7 @@ impl Gateway {
         if self.losing.fetch_update(set, fetch, fewer).is_ok() {
             return None;
         }
+        self.shutting_out.lock().unwrap().take();
         let id = self.domain.name.agent("laptop").unwrap();
         Some((200, self.issued(&request, &id)))
     }

@@ -168,23 +168,23 @@ async fn nothing_is_sent_to_a_gateway_that_is_not_the_one_in_the_join_string() {
 
 #[tokio::test]
 async fn a_clock_that_is_behind_is_told_before_anything_is_sent() {
-    let gateway = Gateway::new();
-    let ahead = Timestamp::now() + Duration::from_secs(600);
-    let address = gateway.listen_from(ahead).await;
-    let join = gateway.domain.join_string(address, "v4.local.join");
-    let error = Machine::given(&join).fails().await;
-    let text = error.to_string();
-    let seconds = text
-        .strip_prefix("this machine's clock is at least ")
-        .unwrap();
-    let (seconds, rest) = seconds.split_once(' ').unwrap();
-    assert!(
-        (590..=600).contains(&seconds.parse::<u32>().unwrap()),
-        "{text}"
-    );
-    assert_eq!(rest, "seconds behind the gateway's");
-    assert!(error.hint().unwrap().contains("timedatectl"));
-    assert_eq!(enrolments(&gateway), 0);
+    for (told, begins, prefix) in [(None, 600, "at least "), (Some(600), 300, "")] {
+        let gateway = Gateway::new();
+        *gateway.ahead.lock().unwrap() = told.map(Duration::from_secs);
+        let ahead = Timestamp::now() + Duration::from_secs(begins);
+        let address = gateway.listen_from(ahead).await;
+        let join = gateway.domain.join_string(address, "v4.local.join");
+        let error = Machine::given(&join).fails().await;
+        let text = error.to_string();
+        let prefix = format!("this machine's clock is {prefix}");
+        let seconds = text.strip_prefix(&prefix).unwrap();
+        let (seconds, rest) = seconds.split_once(' ').unwrap();
+        let seconds: u32 = seconds.parse().unwrap();
+        assert!((590..=601).contains(&seconds), "{text}");
+        assert_eq!(rest, "seconds behind the gateway's");
+        assert!(error.hint().unwrap().contains("timedatectl"));
+        assert_eq!(enrolments(&gateway), 0);
+    }
 }
 
 #[tokio::test]
@@ -337,6 +337,32 @@ async fn an_agent_that_was_forgotten_takes_the_new_join_string_it_is_given() {
     let used = gateway.enrolments.lock().unwrap().clone();
     let tokens: Vec<_> = used.iter().map(|(token, _)| token.as_str()).collect();
     assert_eq!(tokens, ["v4.local.join", "v4.local.join", "v4.local.new"]);
+}
+
+#[tokio::test]
+async fn an_agent_that_is_shut_out_joins_anew_with_another_join_string_and_another_key() {
+    for code in ["revoked", "not_enrolled", "wrong_key"] {
+        let (gateway, join) = up().await;
+        let machine = Machine::given(&join);
+        drop(machine.start().await.unwrap());
+        *gateway.shutting_out.lock().unwrap() = Some(code);
+        machine.give(&gateway.domain.join_string(join.address, "v4.local.new"));
+        Running::of(machine.start().await.unwrap()).talk().await;
+        let used = gateway.enrolments.lock().unwrap().clone();
+        assert_eq!(used.len(), 2, "{code}");
+        assert_eq!(used[1].0, "v4.local.new");
+        assert_ne!(used[0].1, used[1].1);
+    }
+}
+
+#[tokio::test]
+async fn an_agent_that_is_let_in_keeps_its_key_whatever_join_string_it_is_given() {
+    let (gateway, join) = up().await;
+    let machine = Machine::given(&join);
+    drop(machine.start().await.unwrap());
+    machine.give(&gateway.domain.join_string(join.address, "v4.local.new"));
+    Running::of(machine.start().await.unwrap()).talk().await;
+    assert_eq!(enrolments(&gateway), 1);
 }
 
 #[tokio::test]

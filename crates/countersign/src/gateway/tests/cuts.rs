@@ -249,6 +249,18 @@ async fn a_stop_drains_and_cuts_what_does_not_end() {
 }
 
 #[tokio::test]
+async fn a_stop_that_is_hurried_waits_for_no_stream() {
+    let world = World::start(&format!("limits.drain_time = \"1h\"\n{LISTENER}")).await;
+    let agent = world.granted("laptop").await;
+    let (_mux, echo) = agent.echo().await;
+    let World { handle, folder, .. } = world;
+    within(handle.stop_unless(async {})).await;
+    echo.cut().await;
+    let trail = std::fs::read_to_string(folder.path().join("state/audit.jsonl")).unwrap();
+    assert!(trail.lines().last().unwrap().contains("\"stop\""));
+}
+
+#[tokio::test]
 async fn a_revoked_agent_that_comes_back_is_told_why_and_sent_away() {
     let world = World::start(LISTENER).await;
     let agent = world.granted("laptop").await;
