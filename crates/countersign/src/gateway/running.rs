@@ -150,12 +150,12 @@ fn shut_out(channel: &LiveChannel, snapshot: &Snapshot, now: Timestamp) -> Optio
     snapshot.admit(name, &peer.spki_sha384, now).err()
 }
 
-/// When the next exception ends, if one does.
-pub(crate) fn next_end(exceptions: &[ExceptionConfig], now: Timestamp) -> Option<Timestamp> {
+/// When the first exception ends after `since`, if one does.
+pub(crate) fn next_end(exceptions: &[ExceptionConfig], since: Timestamp) -> Option<Timestamp> {
     exceptions
         .iter()
         .map(|exception| exception.ends)
-        .filter(|ends| *ends > now)
+        .filter(|ends| *ends > since)
         .min()
 }
 

@@ -54,16 +54,18 @@ async fn follow_renewals(gateway: &Gateway) {
 
 /// Ends the channels of an exception when it ends.
 async fn end_exceptions(gateway: &Gateway) {
+    let mut looked = Timestamp::now();
     loop {
-        let now = Timestamp::now();
-        let running = gateway.running();
-        let next = next_end(&running.config.exceptions, now);
-        let left = next.and_then(|end| Duration::try_from(end.duration_since(now)).ok());
+        let next = next_end(&gateway.running().config.exceptions, looked);
+        let left = next.and_then(|end| Duration::try_from(end.duration_since(looked)).ok());
         // A reload may bring a nearer end, and the clock may be set: look again within a second.
         tokio::time::sleep(left.unwrap_or(LOOK_AGAIN).min(LOOK_AGAIN)).await;
-        if next.is_some_and(|end| end <= Timestamp::now()) {
+        let now = Timestamp::now();
+        // By what is configured now: an end that came and passed while we slept counts as well.
+        if next_end(&gateway.running().config.exceptions, looked).is_some_and(|end| end <= now) {
             gateway.decide_again();
         }
+        looked = now;
     }
 }
 
