@@ -2,6 +2,7 @@
 
 pub mod binding;
 pub mod client;
+mod failure;
 pub mod group;
 pub mod identity;
 pub mod profile;
@@ -18,6 +19,7 @@ mod verifier;
 #[cfg(test)]
 mod tests;
 
+pub use failure::in_words;
 pub use profile::Profile;
 pub use record::ChannelRecord;
 pub use server::{Accepted, Acceptor, Refused};

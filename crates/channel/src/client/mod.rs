@@ -22,6 +22,7 @@ use tokio_rustls::client::TlsStream;
 pub use introduction::{Introduced, Introduction, IntroductionError, Known};
 
 use crate::binding::{ChannelBinding, channel_binding};
+use crate::failure::in_words;
 use crate::identity::{Leaf, SpiffeId, Svid, TrustBundle, TrustDomain};
 use crate::profile::Profile;
 use crate::provider::crypto_provider;
@@ -210,14 +211,14 @@ impl ConnectError {
             .and_then(|inner| inner.downcast_ref::<Error>())
         {
             None => Self::Lost {
-                reason: error.to_string(),
+                reason: in_words(error),
             },
             Some(Error::AlertReceived(alert)) => Self::Refused {
                 alert: alert_name(*alert),
             },
             Some(Error::InvalidCertificate(error)) => Self::GatewayCertificate(flaw(error)),
-            Some(other) => Self::Incompatible {
-                reason: other.to_string(),
+            Some(_) => Self::Incompatible {
+                reason: in_words(error),
             },
         }
     }

@@ -2,6 +2,8 @@ use std::fmt;
 use std::io;
 use std::time::Duration;
 
+use crate::failure::in_words;
+
 /// Why a connection, or a stream on it, ended.
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -52,7 +54,7 @@ impl ConnectionError {
 impl From<h2::Error> for ConnectionError {
     fn from(error: h2::Error) -> Self {
         if let Some(io) = error.get_io() {
-            return Self::Transport(io.kind(), io.to_string());
+            return Self::Transport(io.kind(), in_words(io));
         }
         match error.reason().map(ErrorCode::from) {
             Some(code) if error.is_reset() && error.is_remote() => Self::Reset(code),

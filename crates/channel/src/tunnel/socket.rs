@@ -9,6 +9,7 @@ use tokio::net::{TcpStream, UnixStream};
 use tokio_util::io::poll_read_buf;
 
 use super::{End, IntoEnd, Queue};
+use crate::failure::reworded;
 
 /// A connection that can end in a way that its peer sees as a failure.
 pub trait Reset {
@@ -131,7 +132,7 @@ impl<T: AsyncRead + AsyncWrite + Reset + Unpin> End for Socket<T> {
             // An idle connection keeps no buffer.
             self.buffer = BytesMut::new();
         }
-        let read = ready!(read)?;
+        let read = ready!(read).map_err(reworded)?;
         let chunk = self.buffer.split().freeze();
         Poll::Ready(Ok((read > 0).then_some(chunk)))
     }

@@ -98,7 +98,10 @@ pub(crate) enum UpstreamError {
         limit: Duration,
     },
     /// The TLS handshake with it failed.
-    #[error("TLS with service `{service}` failed: {source}")]
+    #[error(
+        "TLS with service `{service}` failed: {}",
+        countersign_channel::in_words(source)
+    )]
     Tls {
         /// The service.
         service: String,

@@ -80,7 +80,7 @@ async fn a_service_that_fails_is_told_by_how_it_fails() {
         &agent,
         "not-tls:3",
         token,
-        "502 service_unreachable: TLS with service `not-tls` failed: received unexpected handshake message: got ClientHello when expecting ServerHello or HelloRetryRequest",
+        "502 service_unreachable: TLS with service `not-tls` failed: the other end does not speak TLS as it should",
     )
     .await;
     let unreachable = json!({ "service": "down", "sent": 0, "received": 0 });
