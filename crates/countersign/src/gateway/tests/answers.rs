@@ -286,12 +286,16 @@ async fn without_an_audit_trail_no_stream_is_opened_unless_that_was_said() {
         told(connect(&mux, "echo:7", Some(&agent.token)).await),
         "503 audit_unavailable: the gateway cannot write its audit trail, and opens no streams until it can"
     );
+    // `/readyz` says the same, and stops saying it when streams open again.
+    let ready = || world.handle.gateway.ready.borrow().clone();
+    until(|| ready().is_err_and(|why| why.contains("audit trail"))).await;
     let weaker = world.config.replace(
         "log.filter",
         "audit.dangerous_allow_unaudited = true\nlog.filter",
     );
     world.reload(&weaker).await.unwrap();
     Echo::open(&mux, &agent.token).await;
+    until(|| ready().is_ok()).await;
     world.reload(&world.config).await.unwrap();
     let refused = told(connect(&mux, "echo:7", Some(&agent.token)).await);
     assert!(refused.starts_with("503 audit_unavailable"), "{refused}");
