@@ -81,7 +81,7 @@ impl fmt::Debug for DecisionId {
 ///
 /// ```compile_fail,E0451
 /// fn forge(denial: countersign_policy::Denial) -> countersign_policy::Permit {
-///     countersign_policy::Permit { decision: todo!() }
+///     countersign_policy::Permit { decision: unreachable!() }
 /// }
 /// ```
 ///

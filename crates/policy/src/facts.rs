@@ -117,7 +117,7 @@ pub enum UnfitToken {
 /// Nor can they be written down or read from data:
 ///
 /// ```compile_fail,E0451
-/// let forged = countersign_policy::Facts { inner: todo!() };
+/// let forged = countersign_policy::Facts { inner: unreachable!() };
 /// ```
 ///
 /// ```compile_fail,E0277
