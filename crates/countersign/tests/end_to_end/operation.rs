@@ -56,6 +56,22 @@ fn agents_work_at_every_stage() {
 }
 
 #[test]
+fn a_log_for_machines_is_json_line_by_line() {
+    let mut gateway = GatewaySetup::new().configure();
+    let config = std::fs::read_to_string(gateway.config()).unwrap();
+    let config = config.replace("[log]\n", "[log]\nformat = \"json\"\n");
+    std::fs::write(gateway.config(), config).unwrap();
+    gateway.start();
+    let log = gateway.log();
+    let line = |line| serde_json::from_str::<serde_json::Value>(line).expect(line);
+    let lines: Vec<_> = log.lines().map(line).collect();
+    let listening = lines.iter().find(|line| line["message"] == "listening");
+    let listening = listening.unwrap_or_else(|| panic!("{log}"));
+    assert_eq!(listening["level"], "INFO", "{listening}");
+    assert_eq!(listening["listener"], "main", "{listening}");
+}
+
+#[test]
 fn revoking_an_agent_cuts_its_streams_and_keeps_it_out() {
     let tunnel = Tunnel::to("echo", upstream::echo());
     let open = opened(&tunnel);
