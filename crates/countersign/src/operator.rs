@@ -174,6 +174,9 @@ pub(crate) struct Session {
 pub(crate) struct Stream {
     /// Its number within the channel.
     pub(crate) id: u64,
+    /// Who opened it; empty from a gateway that does not say.
+    #[serde(default)]
+    pub(crate) principal: String,
     /// The service it leads to.
     pub(crate) service: String,
     /// The rule that let it through.

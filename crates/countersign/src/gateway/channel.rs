@@ -49,7 +49,7 @@ pub(crate) async fn serve(gateway: Arc<Gateway>, accepted: Accepted<TcpStream>, 
     }
     let end = tokio::select! {
         end = carried => end,
-        never = channel.watch_session() => match never {},
+        never = channel.watch_sessions() => match never {},
         never = channel.watch_idle() => match never {},
         never = end_outcast(&gateway, channel) => match never {},
     };

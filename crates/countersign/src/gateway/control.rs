@@ -11,10 +11,9 @@ use jiff::Timestamp;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use super::Gateway;
-use super::dispatch::session_of;
 use super::live::LiveChannel;
 use super::problem::Problem;
+use super::{Gateway, session};
 use crate::access::{AccessToken, Bearer};
 use crate::enrolment::{Admission, EnrolRefusal, EnrolRequest, RenewRefusal};
 
@@ -183,7 +182,9 @@ fn bearer(channel: &LiveChannel) -> Result<Bearer<'_>, Problem> {
 
 /// A token that was minted on a channel for the channel's own key is in force on it at once.
 fn keep_session(gateway: &Gateway, channel: &LiveChannel, token: &AccessToken) {
-    if let Ok(session) = session_of(gateway, channel, token.expose_secret(), Timestamp::now()) {
+    if let Ok(session) =
+        session::of_agent(gateway, channel, token.expose_secret(), Timestamp::now())
+    {
         channel.remember_token(token.expose_secret(), session);
     }
 }

@@ -22,6 +22,7 @@ mod refusals;
 mod reload;
 mod running;
 mod services;
+mod session;
 mod start;
 mod stream;
 mod target;

@@ -124,6 +124,12 @@ impl Services {
         self.by_sni.get(&sni.to_ascii_lowercase())
     }
 
+    /// The service that a request's host stands for: one of its names for agentless clients, or its own.
+    pub(crate) fn by_host(&self, host: &str) -> Option<&Arc<Service>> {
+        self.by_sni(host)
+            .or_else(|| self.by_name.get(&host.to_ascii_lowercase()))
+    }
+
     /// All services, in the order of their names.
     pub(crate) fn all(&self) -> Vec<&Arc<Service>> {
         let mut all: Vec<_> = self.by_name.values().collect();

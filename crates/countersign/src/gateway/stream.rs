@@ -45,13 +45,17 @@ impl Stream {
         channel: &Arc<LiveChannel>,
         opening: Opening,
     ) -> Result<Self, Problem> {
-        let Opening { permit, service } = opening;
+        let Opening {
+            permit,
+            service,
+            session,
+        } = opening;
         if let Err(error) = gateway.custody.audit.ready() {
             tracing::error!(%error, "a stream is refused");
             return Err(unavailable("audit_unavailable", NOT_AUDITED));
         }
         let most = gateway.streams_per_channel();
-        let Some(guard) = channel.open_stream(permit.request().clone(), permit.rule(), most) else {
+        let Some(guard) = channel.open_stream(&permit, session, most) else {
             let detail = format!("this channel has {most} streams open, and may have no more");
             return Err(unavailable("too_many_streams", detail));
         };
@@ -122,7 +126,7 @@ impl Entry {
         gateway.custody.audit.record(Event::StreamAllowed {
             channel: channel.id.to_string(),
             stream: guard.stream.id.to_string(),
-            principal: channel.principal(),
+            principal: guard.stream.session.principal(),
             service: service.name.clone(),
             rule: permit.rule().to_owned(),
             bundle: permit.bundle_revision().to_owned(),
@@ -186,7 +190,7 @@ impl Entry {
         let event = Event::StreamCut {
             channel,
             stream,
-            principal: self.channel.principal(),
+            principal: self.stream().session.principal(),
             service: self.service.name.clone(),
             reason: reason.to_owned(),
         };

@@ -4,12 +4,12 @@ use std::collections::HashMap;
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use countersign_channel::ChannelRecord;
 use countersign_channel::tunnel::{Counters, Cut};
-use countersign_policy::{Facts, Request};
+use countersign_policy::{Facts, Permit, Principal, Request};
 use jiff::Timestamp;
 use tokio::sync::{Notify, Semaphore};
 use tokio::time::Instant;
@@ -33,18 +33,19 @@ pub(crate) struct LiveChannel {
     pub(crate) dials: Semaphore,
     patience: Patience,
     session: Mutex<Option<Session>>,
+    own_session: OnceLock<Session>,
     last_token: Mutex<Option<([u8; 32], Session)>>,
     session_changed: Notify,
     streams: Mutex<HashMap<u64, Arc<LiveStream>>>,
     last_stream: AtomicU64,
 }
 
-/// Who the channel speaks for, until when.
+/// Whom a request speaks for, until when.
 #[derive(Clone)]
 pub(crate) struct Session {
     /// What policy sees.
     pub(crate) facts: Arc<Facts>,
-    /// The end of the access token; an anonymous session has none.
+    /// The end of what proved it: a token, or a certificate. An anonymous session has none.
     pub(crate) expires_at: Option<Timestamp>,
 }
 
@@ -56,6 +57,8 @@ pub(crate) struct LiveStream {
     pub(crate) request: Request,
     /// The rule that let it through.
     pub(crate) rule: String,
+    /// Who opened it. An agent's stream goes on in the session that the channel has by then.
+    pub(crate) session: Session,
     /// When it was opened.
     pub(crate) opened_at: Timestamp,
     /// What it has carried.
@@ -84,6 +87,7 @@ impl LiveChannel {
             dials: Semaphore::new(DIALS),
             patience: Patience::new(burst, each),
             session: Mutex::default(),
+            own_session: OnceLock::new(),
             last_token: Mutex::default(),
             session_changed: Notify::new(),
             streams: Mutex::default(),
@@ -119,34 +123,53 @@ impl LiveChannel {
     /// Enters a stream unless there are as many as there may be; it leaves when the guard is dropped.
     pub(crate) fn open_stream(
         self: &Arc<Self>,
-        request: Request,
-        rule: &str,
+        permit: &Permit,
+        session: Session,
         most: usize,
     ) -> Option<StreamGuard> {
         let mut streams = lock(&self.streams);
         if streams.len() >= most {
             return None;
         }
+        let ends = session.expires_at;
         let stream = Arc::new(LiveStream {
             id: self.last_stream.fetch_add(1, Ordering::Relaxed) + 1,
-            request,
-            rule: rule.to_owned(),
+            request: permit.request().clone(),
+            rule: permit.rule().to_owned(),
+            session,
             opened_at: Timestamp::now(),
             counters: Arc::default(),
             cut: self.cut.child(),
         });
         streams.insert(stream.id, Arc::clone(&stream));
+        drop(streams);
+        if ends.is_some_and(|end| left(end, stream.opened_at) < LONGEST_NAP) {
+            self.session_changed.notify_one();
+        }
         Some(StreamGuard {
             channel: Arc::clone(self),
             stream,
         })
     }
 
-    /// The session that is in force at `now`.
+    /// The agent's session that is in force at `now`.
     pub(crate) fn session(&self, now: Timestamp) -> Option<Session> {
         lock(&self.session)
             .clone()
-            .filter(|session| session.expires_at.is_none_or(|end| now < end))
+            .filter(|session| session.holds_at(now))
+    }
+
+    /// The session of requests that show nothing of their own; it is made once, since a handshake does not change.
+    pub(crate) fn own_session(&self, make: impl FnOnce() -> Session) -> Session {
+        self.own_session.get_or_init(make).clone()
+    }
+
+    /// What a session has become by `now`: an agent's is the channel's, and any other holds until it ends.
+    pub(crate) fn newest(&self, session: &Session, now: Timestamp) -> Option<Session> {
+        match session.facts.principal() {
+            Principal::Agent { .. } => self.session(now),
+            _ => Some(session.clone()).filter(|session| session.holds_at(now)),
+        }
     }
 
     /// Puts a session in force, unless the one that is lasts longer.
@@ -182,26 +205,25 @@ impl LiveChannel {
         self.set_session(session);
     }
 
-    /// Cuts the streams whenever the session ends and was not renewed before; runs as long as the channel.
-    pub(crate) async fn watch_session(&self) -> Infallible {
+    /// Cuts each stream whose session ends and was not renewed before; runs as long as the channel.
+    pub(crate) async fn watch_sessions(&self) -> Infallible {
         loop {
             let changed = self.session_changed.notified();
-            let end = lock(&self.session)
-                .as_ref()
-                .and_then(|session| session.expires_at);
-            let Some(end) = end else {
-                changed.await;
-                continue;
-            };
-            let left = Duration::try_from(end.duration_since(Timestamp::now())).unwrap_or_default();
-            if left.is_zero() {
-                lock(&self.session).take();
-                self.cut_streams(&CutReason::TokenExpired);
-                continue;
+            let now = Timestamp::now();
+            let mut nap = LONGEST_NAP;
+            for stream in self.streams() {
+                match self.newest(&stream.session, now) {
+                    None => stream.cut.cut(stream.session.end_reason()),
+                    Some(session) => {
+                        nap = session
+                            .expires_at
+                            .map_or(nap, |end| nap.min(left(end, now)))
+                    }
+                }
             }
             tokio::select! {
                 () = changed => {}
-                () = tokio::time::sleep(left.min(LONGEST_NAP)) => {}
+                () = tokio::time::sleep(nap) => {}
             }
         }
     }
@@ -218,7 +240,7 @@ impl LiveChannel {
         std::future::pending().await
     }
 
-    /// Who is at the other end: a SPIFFE ID, or `anonymous`.
+    /// Who is at the other end, by the handshake alone: a SPIFFE ID, or `anonymous`.
     pub(crate) fn principal(&self) -> String {
         self.record
             .peer
@@ -243,7 +265,7 @@ impl LiveChannel {
         operator::Session {
             id: self.id.to_string(),
             principal: self.principal(),
-            token_expires_at: lock(&self.session).as_ref().and_then(|s| s.expires_at),
+            token_expires_at: self.session(Timestamp::now()).and_then(|s| s.expires_at),
             record: self.record.clone(),
             streams,
         }
@@ -258,7 +280,7 @@ impl LiveChannel {
         }
     }
 
-    /// Why a stream may not stay open, if it may not. Without a session it is for [`Self::watch_session`] to say.
+    /// Why a stream may not stay open, if it may not. Without a session it is for [`Self::watch_sessions`] to say.
     pub(crate) fn judge(
         &self,
         stream: &LiveStream,
@@ -270,16 +292,10 @@ impl LiveChannel {
         if service.is_none() {
             return Some(CutReason::ServiceRemoved);
         }
-        let facts = self.session(now)?.facts;
+        let facts = self.newest(&stream.session, now)?.facts;
         let decided = running.policy.decide(&facts, request, decision_id(), now);
         let denial = decided.err()?;
         Some(CutReason::PolicyChanged(denial.rule().to_owned()))
-    }
-
-    fn cut_streams(&self, reason: &CutReason) {
-        for stream in self.streams() {
-            stream.cut.cut(reason.clone());
-        }
     }
 
     pub(super) fn streams(&self) -> Vec<Arc<LiveStream>> {
@@ -287,10 +303,27 @@ impl LiveChannel {
     }
 }
 
+impl Session {
+    /// The name that grants and audit have for whom it speaks for.
+    pub(crate) fn principal(&self) -> String {
+        self.facts.principal().to_string()
+    }
+
+    fn holds_at(&self, now: Timestamp) -> bool {
+        self.expires_at.is_none_or(|end| now < end)
+    }
+
+    /// What its end is called where it ends a stream.
+    fn end_reason(&self) -> CutReason {
+        CutReason::TokenExpired
+    }
+}
+
 impl LiveStream {
     fn view(&self) -> operator::Stream {
         operator::Stream {
             id: self.id,
+            principal: self.session.principal(),
             service: self.request.service.clone(),
             rule: self.rule.clone(),
             since: self.opened_at,
@@ -304,6 +337,10 @@ impl Drop for StreamGuard {
     fn drop(&mut self) {
         lock(&self.channel.streams).remove(&self.stream.id);
     }
+}
+
+fn left(end: Timestamp, now: Timestamp) -> Duration {
+    Duration::try_from(end.duration_since(now)).unwrap_or_default()
 }
 
 /// What is kept of a token: enough to know it again, nothing to use it.
