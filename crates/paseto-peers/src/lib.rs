@@ -1,0 +1,79 @@
+#![doc = include_str!("../README.md")]
+
+use std::fmt;
+
+mod foreign;
+mod ours;
+mod paseto_rs;
+mod pasetors;
+mod question;
+
+pub use foreign::Foreign;
+pub use ours::Countersign;
+pub use paseto_rs::{PasetoRs, PasetoRsOnC};
+pub use pasetors::Pasetors;
+pub use question::Question;
+
+/// A PASETO library, as far as it does what all of them do.
+pub trait Library {
+    /// The name by which it is known.
+    fn name(&self) -> &'static str;
+
+    /// Reads the keys of `question` as far as the library lets one do that once for many calls.
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal::Unsupported`] when the library has nothing of the kind, [`Refusal::Refused`] when it refuses a key.
+    fn prepare(&self, question: &Question) -> Result<Answer, Refusal>;
+
+    /// Whether payloads and footers may be any bytes, not only UTF-8 text.
+    fn takes_bytes(&self) -> bool {
+        true
+    }
+
+    /// The answer to `question`: the text of a token or key, the bytes of a payload or key.
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal`].
+    fn ask(&self, question: &Question) -> Result<Vec<u8>, Refusal> {
+        let mut answer = Vec::new();
+        self.prepare(question)?(&mut |bytes| answer.extend_from_slice(bytes))?;
+        Ok(answer)
+    }
+}
+
+/// Does what was asked, once for each call, and shows the result to the sink without a copy.
+pub type Answer = Box<dyn Fn(&mut dyn FnMut(&[u8])) -> Result<(), Refusal>>;
+
+/// No answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Refusal {
+    /// The library does nothing of the kind.
+    Unsupported,
+    /// The library refuses, and says why.
+    Refused(String),
+}
+
+impl Refusal {
+    /// A refusal for a reason of our own.
+    pub fn because(reason: impl fmt::Display) -> Self {
+        Self::Refused(reason.to_string())
+    }
+}
+
+impl<E: std::error::Error> From<E> for Refusal {
+    fn from(error: E) -> Self {
+        Self::because(error)
+    }
+}
+
+/// Every library that is linked into this program, ours first.
+pub fn linked() -> Vec<Box<dyn Library>> {
+    vec![
+        Box::new(Countersign),
+        Box::new(Pasetors),
+        Box::new(PasetoRs),
+        Box::new(PasetoRsOnC),
+    ]
+}
