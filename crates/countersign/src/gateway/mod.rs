@@ -7,6 +7,7 @@
 mod channel;
 mod control;
 mod dispatch;
+mod entry;
 mod error;
 #[allow(dead_code, unused_imports, reason = "taken into use step by step")]
 mod exchange;
