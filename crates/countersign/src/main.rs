@@ -12,6 +12,7 @@ mod custody;
 mod dev;
 mod enrolment;
 mod gateway;
+mod hop;
 mod join_string;
 mod log;
 mod metrics;

@@ -9,6 +9,8 @@ use countersign_channel::{ChannelRecord, Profile, Stage};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use crate::hop::Hop;
+
 /// `POST /join-strings`: let a machine in.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -187,6 +189,9 @@ pub(crate) struct Stream {
     pub(crate) bytes_to_service: u64,
     /// Bytes carried back.
     pub(crate) bytes_from_service: u64,
+    /// What protects them between gateway and service, once there is a connection.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) last_hop: Option<Hop>,
 }
 
 /// `GET /sessions/refused`.

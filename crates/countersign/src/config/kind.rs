@@ -8,11 +8,13 @@ use std::time::Duration;
 use countersign_channel::identity::TrustDomain;
 use countersign_channel::server::Network;
 use countersign_channel::{Profile, Stage};
+use http::uri::PathAndQuery;
 use jiff::{SignedDuration, Timestamp};
 use toml::de::DeValue;
 
 use super::network::{HostPort, ServiceName, is_domain, is_label};
 use super::operation::LogFormat;
+use super::service::HttpProtocol;
 
 /// A kind of value.
 pub(super) struct Kind<T> {
@@ -97,6 +99,18 @@ pub(super) static HOST_PORT: Kind<HostPort> = Kind {
     parse: |value| string(value, &HOST_PORT, parsed),
 };
 
+/// One address, or several: what was one place may become many without another key.
+pub(super) static HOST_PORTS: Kind<Vec<HostPort>> = Kind {
+    name: "a host and a port, such as `app.internal:8080`, or a list of them",
+    parse: |value| match value.as_array() {
+        None => string(value, &HOST_PORTS, |text| Some(vec![parsed(text)?])),
+        Some(array) if array.is_empty() => Err(HOST_PORTS.name.to_owned()),
+        Some(_) => list(value, &HOST_PORTS, |element| {
+            (HOST_PORT.parse)(element).ok()
+        }),
+    },
+};
+
 pub(super) static NETWORK: Kind<Network> = Kind {
     name: "a network without bits beyond its prefix, such as `10.1.0.0/16` or `2001:db8::/32`",
     parse: |value| string(value, &NETWORK, parsed),
@@ -167,6 +181,38 @@ pub(super) static HEADER_BYTES: Kind<u32> = Kind {
     parse: |value| {
         integer(value, &HEADER_BYTES, |number| {
             (4096..=1_048_576).contains(number)
+        })
+    },
+};
+
+pub(super) static BYTES: Kind<u64> = Kind {
+    name: "a number of bytes, at least 1",
+    parse: |value| integer(value, &BYTES, |number| *number != 0),
+};
+
+pub(super) static FEW: Kind<u32> = Kind {
+    name: "a number from 0 to 10",
+    parse: |value| integer(value, &FEW, |number| *number <= 10),
+};
+
+/// RFC 9110, section 4.1: what stands after the authority.
+pub(super) static URL_PATH: Kind<PathAndQuery> = Kind {
+    name: "a path that begins with `/`, such as `/healthz`",
+    parse: |value| {
+        string(value, &URL_PATH, |text| {
+            text.starts_with('/').then(|| parsed(text)).flatten()
+        })
+    },
+};
+
+pub(super) static HTTP_PROTOCOL: Kind<HttpProtocol> = Kind {
+    name: "`http/1.1`, `h2` or `auto`",
+    parse: |value| {
+        string(value, &HTTP_PROTOCOL, |text| match text {
+            "http/1.1" => Some(HttpProtocol::Http1),
+            "h2" => Some(HttpProtocol::Http2),
+            "auto" => Some(HttpProtocol::Auto),
+            _ => None,
         })
     },
 };

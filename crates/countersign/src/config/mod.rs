@@ -28,7 +28,9 @@ pub(crate) use operation::{
     AuditConfig, DEFAULT_SOCKET, LONGEST_SOCKET_PATH, LogConfig, LogFormat, OperateConfig,
     TelemetryConfig,
 };
-pub(crate) use service::{ServiceConfig, ServiceTlsConfig};
+pub(crate) use service::{
+    HealthConfig, HttpProtocol, HttpServiceConfig, ServiceConfig, ServiceTlsConfig,
+};
 
 #[cfg(test)]
 mod tests;

@@ -1,27 +1,34 @@
 //! `[[service]]`: what the gateway stands in front of.
 
+use std::collections::HashSet;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use super::error::ConfigError;
-use super::key::key;
-use super::kind::{DOMAIN, DOMAINS, FILE, FLAG, HOST_PORT, LABEL, PORT, SPAN};
+use super::key::{Key, key};
+use super::kind::{DOMAIN, DOMAINS, FILE, FLAG, HOST_PORTS, LABEL, PORT, SPAN};
 use super::reader::Table;
 use super::{ClassicalCertificateConfig, HostPort};
 
-/// One upstream service.
+mod http;
+
+pub(crate) use http::{HealthConfig, HttpProtocol, HttpServiceConfig};
+
+/// One service.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct ServiceConfig {
     /// The name in `CONNECT name:port`, a DNS label.
     pub(crate) name: String,
     /// The port in `CONNECT name:port`.
     pub(crate) port: u16,
-    /// Where the service is.
-    pub(crate) upstream: HostPort,
+    /// Where the service is; never empty. Each place gives the same.
+    pub(crate) upstreams: Vec<HostPort>,
     /// Whether the last hop may be plain TCP off loopback.
     pub(crate) plaintext: bool,
     /// TLS on the last hop; plain TCP when absent.
     pub(crate) tls: Option<ServiceTlsConfig>,
+    /// How it is spoken to when it is an HTTP service; its bytes are carried as they are when absent.
+    pub(crate) http: Option<HttpServiceConfig>,
     /// Whether PROXY protocol v2 is sent before the first byte.
     pub(crate) proxy_protocol: bool,
     /// Names by which agentless clients reach the service.
@@ -54,6 +61,7 @@ pub(super) fn read(
     for mut table in root.tables("service")? {
         let service = read_one(&mut table)?;
         check_last_hop(&table, &service)?;
+        check_http(&table, &service)?;
         check_names(&table, &service, &services, gateway_sni)?;
         table.finish()?;
         services.push(service);
@@ -68,7 +76,11 @@ fn read_one(table: &mut Table<'_>) -> Result<ServiceConfig, ConfigError> {
         "the name in `CONNECT name:port`, in grants and records",
     );
     let port = key("port", &PORT, "the port in `CONNECT name:port`");
-    let upstream = key("upstream", &HOST_PORT, "where the service is");
+    let upstream = key(
+        "upstream",
+        &HOST_PORTS,
+        "where the service is; of several places the one with the least to do is taken",
+    );
     let plaintext = key(
         "plaintext",
         &FLAG,
@@ -102,7 +114,7 @@ fn read_one(table: &mut Table<'_>) -> Result<ServiceConfig, ConfigError> {
     Ok(ServiceConfig {
         name: table.read(name)?,
         port: table.read(port)?,
-        upstream: table.read(upstream)?,
+        upstreams: read_upstreams(table, upstream)?,
         plaintext: table.read(plaintext.or("false"))?,
         proxy_protocol: table.read(proxy.or("false"))?,
         sni: table.read(sni.or("[]"))?,
@@ -110,7 +122,24 @@ fn read_one(table: &mut Table<'_>) -> Result<ServiceConfig, ConfigError> {
         idle_timeout: table.read(idle.or("\"1h\""))?,
         max_stream_age: table.find(age.absent("without end"))?,
         tls: table.find_table("tls")?.map(read_tls).transpose()?,
+        http: table.find_table("http")?.map(http::read).transpose()?,
     })
+}
+
+fn read_upstreams(
+    table: &mut Table<'_>,
+    upstream: Key<Vec<HostPort>>,
+) -> Result<Vec<HostPort>, ConfigError> {
+    let upstreams = table.read(upstream)?;
+    let mut seen = HashSet::new();
+    match upstreams.iter().find(|upstream| !seen.insert(*upstream)) {
+        None => Ok(upstreams),
+        Some(twice) => Err(table.contradiction(
+            "upstream",
+            format!("the upstream `{twice}` is there twice"),
+            "name each upstream once",
+        )),
+    }
 }
 
 fn read_tls(mut table: Table<'_>) -> Result<ServiceTlsConfig, ConfigError> {
@@ -161,19 +190,55 @@ fn half_an_identity(table: &Table<'_>, present: &str, absent: &str) -> ConfigErr
 
 /// Off loopback the last hop is TLS, or somebody has said that it is not.
 fn check_last_hop(table: &Table<'_>, service: &ServiceConfig) -> Result<(), ConfigError> {
-    let (name, upstream) = (&service.name, &service.upstream);
+    let name = &service.name;
     match (&service.tls, service.plaintext) {
         (Some(_), true) => Err(table.contradiction(
             "plaintext",
             format!("service `{name}` has both `plaintext` and [service.tls]"),
             "remove one of them",
         )),
-        (None, false) if !upstream.is_loopback() => Err(table.contradiction(
-            "upstream",
-            format!("service `{name}` would be reached at `{upstream}` over plain TCP"),
-            "add [service.tls] with `ca`, or say `plaintext = true` to leave that hop unprotected",
-        )),
+        (None, false) => match service.off_loopback().next() {
+            None => Ok(()),
+            Some(upstream) => Err(table.contradiction(
+                "upstream",
+                format!("service `{name}` would be reached at `{upstream}` over plain TCP"),
+                "add [service.tls] with `ca`, or say `plaintext = true` to leave that hop unprotected",
+            )),
+        },
         _ => Ok(()),
+    }
+}
+
+/// What an HTTP service cannot have with the keys beside its table.
+fn check_http(table: &Table<'_>, service: &ServiceConfig) -> Result<(), ConfigError> {
+    let Some(http) = &service.http else {
+        return Ok(());
+    };
+    let name = &service.name;
+    if service.proxy_protocol {
+        // One connection carries the requests of many clients, and PROXY protocol names one for all of them.
+        return Err(table.contradiction(
+            "proxy_protocol",
+            format!("service `{name}` has both `proxy_protocol` and [service.http]"),
+            "remove `proxy_protocol`: an HTTP service is told who calls with each request",
+        ));
+    }
+    if http.protocol == HttpProtocol::Auto && service.tls.is_none() {
+        return Err(table.contradiction(
+            "http",
+            format!("service `{name}` has `http.protocol = \"auto\"`, which only TLS can settle"),
+            "say `http/1.1` or `h2`, or add [service.tls]",
+        ));
+    }
+    Ok(())
+}
+
+impl ServiceConfig {
+    /// The places that are not certainly on this machine.
+    pub(crate) fn off_loopback(&self) -> impl Iterator<Item = &HostPort> {
+        self.upstreams
+            .iter()
+            .filter(|upstream| !upstream.is_loopback())
     }
 }
 

@@ -27,10 +27,11 @@ impl GatewayConfig {
             ));
         }
         for service in self.services.iter().filter(|service| service.plaintext) {
-            let (name, upstream) = (&service.name, &service.upstream);
-            weakenings.push(format!(
-                "service `{name}` is reached at `{upstream}` over plain TCP"
-            ));
+            let name = &service.name;
+            let plain = service.off_loopback().map(|upstream| {
+                format!("service `{name}` is reached at `{upstream}` over plain TCP")
+            });
+            weakenings.extend(plain);
         }
         if self.audit.dangerous_allow_unaudited {
             weakenings.push("streams open although the audit file cannot be written".to_owned());

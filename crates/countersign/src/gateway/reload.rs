@@ -45,8 +45,10 @@ impl Gateway {
     async fn try_reload(&self) -> Result<Vec<String>, GatewayError> {
         let _one_at_a_time = self.changing.lock().await;
         let config = GatewayConfig::read(&self.config_file)?;
-        self.running().config.check_reload(&config)?;
-        let next = Running::build(config, &self.custody.state.snapshot())?;
+        let (running, snapshot) = (self.running(), self.custody.state.snapshot());
+        running.config.check_reload(&config)?;
+        let before = Some(running.services.as_ref());
+        let next = Running::build(config, &snapshot, before, &self.metrics)?;
         // What reads files comes first: preparing may draw keys, and they stay if something fails after.
         for one in &next.config.listeners {
             listener::settings(&next.config, one)?;

@@ -16,6 +16,7 @@ use super::listener;
 use super::live::{CutReason, LiveChannel};
 use super::services::Services;
 use crate::config::{ExceptionConfig, GatewayConfig};
+use crate::metrics::Metrics;
 use crate::state::{ShutOut, Snapshot};
 use crate::store::GrantRecord;
 
@@ -38,13 +39,19 @@ pub(crate) struct ListenerRules {
 }
 
 impl Running {
-    /// Reads what a configuration names and builds what it says.
+    /// Reads what a configuration names and builds what it says; what did not change of the services `before` keeps its
+    /// connections.
     ///
     /// # Errors
     ///
     /// A file cannot be read, or what it holds cannot be used.
-    pub(crate) fn build(config: GatewayConfig, snapshot: &Snapshot) -> Result<Self, GatewayError> {
-        let services = Arc::new(Services::new(&config.services)?);
+    pub(crate) fn build(
+        config: GatewayConfig,
+        snapshot: &Snapshot,
+        before: Option<&Services>,
+        metrics: &Metrics,
+    ) -> Result<Self, GatewayError> {
+        let services = Arc::new(Services::new(&config.services, before, metrics)?);
         let bundle = Arc::new(read_bundle(config.policy.bundle.as_deref())?);
         let policy = policy(&bundle, &config, snapshot)?;
         let listeners = config

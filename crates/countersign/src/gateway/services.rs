@@ -1,18 +1,15 @@
 //! The services that a gateway stands in front of, looked up by name and port or by the name a client asked for.
 
 use std::collections::HashMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
-use rustls::{ClientConfig, RootCertStore};
-
-use super::upstream::{Upstream, UpstreamTls};
-use crate::config::{ServiceConfig, ServiceTlsConfig};
+use super::upstream::{HttpService, Upstream};
+use crate::config::ServiceConfig;
+use crate::metrics::Metrics;
 use crate::operator::{self, LastHop};
-use crate::private_file::{self, PrivateFileError};
+use crate::private_file::PrivateFileError;
 use crate::report::Report;
 
 /// A named upstream.
@@ -22,7 +19,9 @@ pub(crate) struct Service {
     /// The port in `CONNECT name:port`.
     pub(crate) port: u16,
     /// How it is reached.
-    pub(crate) upstream: Upstream,
+    pub(crate) upstream: Arc<Upstream>,
+    /// How requests are sent to it, if it is an HTTP service.
+    pub(crate) http: Option<HttpService>,
     /// How long a stream to it may carry nothing.
     pub(crate) idle_timeout: Duration,
     /// How old a stream to it may grow.
@@ -93,15 +92,20 @@ impl Report for ServiceError {
 }
 
 impl Services {
-    /// Sets up every service, reading the files it names.
+    /// Sets up every service, reading the files it names. What did not change since `before` keeps its connections.
     ///
     /// # Errors
     ///
     /// Where a file cannot be read or does not hold what it should.
-    pub(crate) fn new(configs: &[ServiceConfig]) -> Result<Self, ServiceError> {
+    pub(crate) fn new(
+        configs: &[ServiceConfig],
+        before: Option<&Self>,
+        metrics: &Metrics,
+    ) -> Result<Self, ServiceError> {
         let mut services = Self::default();
         for config in configs {
-            let service = Arc::new(Service::new(config)?);
+            let known = before.and_then(|before| before.by_name.get(&config.name));
+            let service = Arc::new(Service::new(config, known.map(Arc::as_ref), metrics)?);
             for sni in &config.sni {
                 services
                     .by_sni
@@ -139,21 +143,19 @@ impl Services {
 }
 
 impl Service {
-    fn new(config: &ServiceConfig) -> Result<Self, ServiceError> {
-        let tls = config
-            .tls
-            .as_ref()
-            .map(|tls| upstream_tls(config, tls))
-            .transpose()?;
+    fn new(
+        config: &ServiceConfig,
+        before: Option<&Self>,
+        metrics: &Metrics,
+    ) -> Result<Self, ServiceError> {
+        let before = before.map(|before| before.upstream.as_ref());
+        let upstream = Arc::new(Upstream::new(config, before, metrics)?);
+        let http = config.http.as_ref();
         Ok(Self {
             name: config.name.to_ascii_lowercase(),
             port: config.port,
-            upstream: Upstream::new(
-                config.upstream.clone(),
-                tls,
-                config.proxy_protocol,
-                config.connect_timeout,
-            ),
+            http: http.map(|http| HttpService::new(&upstream, http)),
+            upstream,
             idle_timeout: config.idle_timeout,
             max_stream_age: config.max_stream_age,
             config: config.clone(),
@@ -165,76 +167,21 @@ impl Service {
         operator::Service {
             name: self.name.clone(),
             port: self.port,
-            upstream: self.config.upstream.to_string(),
-            last_hop: match (&self.config.tls, self.config.upstream.is_loopback()) {
+            upstream: self
+                .config
+                .upstreams
+                .iter()
+                .map(ToString::to_string)
+                .collect::<Vec<_>>()
+                .join(", "),
+            last_hop: match (&self.config.tls, self.config.off_loopback().next()) {
                 (Some(_), _) => LastHop::Tls,
-                (None, true) => LastHop::Loopback,
-                (None, false) => LastHop::Plaintext,
+                (None, None) => LastHop::Loopback,
+                (None, Some(_)) => LastHop::Plaintext,
             },
             proxy_protocol: self.config.proxy_protocol,
             sni: self.config.sni.clone(),
             streams: 0,
         }
     }
-}
-
-/// TLS 1.3 to a service: hybrid groups first, classical ones too, since what lies behind the gateway may not know better.
-fn upstream_tls(
-    config: &ServiceConfig,
-    tls: &ServiceTlsConfig,
-) -> Result<UpstreamTls, ServiceError> {
-    let service = || config.name.clone();
-    let failed = |source| ServiceError::Tls {
-        service: service(),
-        source,
-    };
-    let mut roots = RootCertStore::empty();
-    for authority in certificates(config, "CA certificates", &tls.ca)? {
-        roots.add(authority).map_err(failed)?;
-    }
-    let builder =
-        ClientConfig::builder_with_provider(countersign_channel::provider::upstream_provider())
-            .with_protocol_versions(&[&rustls::version::TLS13])
-            .map_err(failed)?
-            .with_root_certificates(roots);
-    let mut client = match &tls.identity {
-        None => builder.with_no_client_auth(),
-        Some(identity) => {
-            let chain = certificates(config, "a certificate chain", &identity.certificate)?;
-            let key =
-                private_file::read(&identity.key).map_err(|source| ServiceError::PrivateKey {
-                    service: service(),
-                    source,
-                })?;
-            let key = PrivateKeyDer::from_pem_slice(&key).map_err(|source| ServiceError::Pem {
-                service: service(),
-                what: "a private key",
-                file: identity.key.clone(),
-                source,
-            })?;
-            builder.with_client_auth_cert(chain, key).map_err(failed)?
-        }
-    };
-    client.resumption = rustls::client::Resumption::disabled();
-    let name = tls.name.as_ref().unwrap_or(&config.upstream.host).clone();
-    let server_name = ServerName::try_from(name.clone()).map_err(|_| ServiceError::Name {
-        service: service(),
-        name,
-    })?;
-    Ok(UpstreamTls::new(Arc::new(client), server_name))
-}
-
-fn certificates(
-    config: &ServiceConfig,
-    what: &'static str,
-    file: &Path,
-) -> Result<Vec<CertificateDer<'static>>, ServiceError> {
-    CertificateDer::pem_file_iter(file)
-        .and_then(Iterator::collect)
-        .map_err(|source| ServiceError::Pem {
-            service: config.name.clone(),
-            what,
-            file: file.to_owned(),
-            source,
-        })
 }

@@ -85,9 +85,10 @@ pub(crate) async fn start(config_file: &Path) -> Result<Handle, GatewayError> {
     let warm = tokio::task::spawn_blocking(countersign_channel::warm_up);
     allow_open_files();
     let custody = open_custody(&config).await?;
-    let running = Running::build(config, &custody.state.snapshot())?;
+    let metrics = Metrics::new();
+    let running = Running::build(config, &custody.state.snapshot(), None, &metrics)?;
     let _ = warm.await;
-    let opened = open(config_file, custody, running, log).await?;
+    let opened = open(config_file, custody, running, metrics, log).await?;
     Ok(Handle { gateway: opened })
 }
 
@@ -99,7 +100,7 @@ pub(crate) async fn start(config_file: &Path) -> Result<Handle, GatewayError> {
 /// What a start with it would fail with.
 pub(crate) fn check(config_file: &Path) -> Result<Vec<String>, GatewayError> {
     let config = GatewayConfig::read(config_file)?;
-    let running = Running::build(config, &Snapshot::empty())?;
+    let running = Running::build(config, &Snapshot::empty(), None, &Metrics::new())?;
     for one in &running.config.listeners {
         let settings = listener::settings(&running.config, one)?;
         let checked = settings.check_settings();
@@ -206,6 +207,7 @@ async fn open(
     config_file: &Path,
     custody: Custody,
     running: Running,
+    metrics: Metrics,
     log: LogFilter,
 ) -> Result<Arc<Gateway>, GatewayError> {
     let config = running.config.clone();
@@ -215,7 +217,7 @@ async fn open(
         server_name: config.trust_domain.gateway_server_name(),
         trust_domain: config.trust_domain.clone(),
         custody,
-        metrics: Metrics::new(),
+        metrics,
         live: Arc::default(),
         stopping: CancellationToken::new(),
         stopped: CancellationToken::new(),

@@ -4,14 +4,13 @@ use std::sync::Arc;
 
 use countersign_channel::tunnel::IntoEnd;
 use countersign_policy::Permit;
-use http::StatusCode;
 
 use super::Gateway;
 use super::dispatch::Opening;
 use super::entry::{Entry, unavailable};
 use super::live::LiveChannel;
 use super::problem::Problem;
-use super::upstream::{Caller, UpstreamError, UpstreamStream};
+use super::upstream::{Caller, UpstreamStream};
 
 /// A stream whose upstream end is open.
 pub(crate) struct Stream {
@@ -39,10 +38,7 @@ impl Stream {
         };
         match dialled {
             Ok(upstream) => {
-                let protection = upstream.protection.name();
-                gateway
-                    .metrics
-                    .upstream_opened(&entry.service().name, protection);
+                entry.stream().reached(upstream.hop());
                 Ok(Self { entry, upstream })
             }
             Err(problem) => {
@@ -72,22 +68,7 @@ async fn dial(entry: &Entry, permit: &Permit) -> Result<UpstreamStream, Problem>
         spiffe_id: spiffe_id.as_deref(),
     };
     let opened = upstream.open(permit, &caller).await;
-    opened.map_err(|error| unreachable(&error))
-}
-
-fn unreachable(error: &UpstreamError) -> Problem {
-    match error {
-        UpstreamError::Timeout { .. } => Problem::new(
-            StatusCode::GATEWAY_TIMEOUT,
-            "service_timeout",
-            error.to_string(),
-        ),
-        _ => Problem::new(
-            StatusCode::BAD_GATEWAY,
-            "service_unreachable",
-            error.to_string(),
-        ),
-    }
+    opened.map_err(|error| error.problem())
 }
 
 const TOO_MANY_PENDING: &str = "too many connections to services are being opened for this channel, and none got ready in time";

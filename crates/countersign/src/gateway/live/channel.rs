@@ -17,6 +17,7 @@ use tokio::time::Instant;
 use super::{ChannelId, CutReason, decision_id, lock};
 use crate::gateway::Running;
 use crate::gateway::patience::Patience;
+use crate::hop::Hop;
 use crate::operator;
 
 /// One open channel.
@@ -65,6 +66,7 @@ pub(crate) struct LiveStream {
     pub(crate) counters: Arc<Counters>,
     /// Ends it.
     pub(crate) cut: Cut,
+    hop: OnceLock<Hop>,
 }
 
 /// Removes a stream from its channel when it ends.
@@ -140,6 +142,7 @@ impl LiveChannel {
             opened_at: Timestamp::now(),
             counters: Arc::default(),
             cut: self.cut.child(),
+            hop: OnceLock::new(),
         });
         streams.insert(stream.id, Arc::clone(&stream));
         drop(streams);
@@ -320,6 +323,16 @@ impl Session {
 }
 
 impl LiveStream {
+    /// Keeps what protects it between gateway and service, once it is known.
+    pub(crate) fn reached(&self, hop: &Hop) {
+        let _ = self.hop.set(hop.clone());
+    }
+
+    /// What protects it between gateway and service, once it is known.
+    pub(crate) fn hop(&self) -> Option<&Hop> {
+        self.hop.get()
+    }
+
     fn view(&self) -> operator::Stream {
         operator::Stream {
             id: self.id,
@@ -327,6 +340,7 @@ impl LiveStream {
             service: self.request.service.clone(),
             rule: self.rule.clone(),
             since: self.opened_at,
+            last_hop: self.hop().cloned(),
             bytes_to_service: self.counters.to_local.load(Ordering::Relaxed),
             bytes_from_service: self.counters.to_remote.load(Ordering::Relaxed),
         }

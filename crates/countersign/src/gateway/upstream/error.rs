@@ -1,0 +1,163 @@
+//! Why a service gave nothing, or not all of it, and what the client is told of it.
+
+use std::io;
+use std::time::Duration;
+
+use http::StatusCode;
+
+use crate::gateway::exchange::BodyFault;
+use crate::gateway::problem::Problem;
+
+/// Why a service could not be reached, or did not answer as it should.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub(crate) enum UpstreamError {
+    /// The name of an upstream's host has no address.
+    #[error("the host of service `{service}` has no address: {source}")]
+    Resolve {
+        /// The service.
+        service: String,
+        /// What the resolver said.
+        source: io::Error,
+    },
+    /// Nothing accepted the connection.
+    #[error("service `{service}` does not accept connections: {source}")]
+    Connect {
+        /// The service.
+        service: String,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// It did not accept a connection in time.
+    #[error("service `{service}` did not accept a connection within {} s", limit.as_secs_f32())]
+    Timeout {
+        /// The service.
+        service: String,
+        /// The time it had.
+        limit: Duration,
+    },
+    /// The TLS handshake with it failed.
+    #[error(
+        "TLS with service `{service}` failed: {}",
+        countersign_channel::in_words(source)
+    )]
+    Tls {
+        /// The service.
+        service: String,
+        /// What failed.
+        source: io::Error,
+    },
+    /// The health checks have taken out every upstream.
+    #[error(
+        "service `{service}` is down: none of its {upstreams} upstreams answers its health check"
+    )]
+    AllDown {
+        /// The service.
+        service: String,
+        /// How many it has.
+        upstreams: usize,
+    },
+    /// As many requests are in flight as may be, and none ended in time.
+    #[error("service `{service}` is busy with {requests} requests, and none of them ended within {} s", waited.as_secs_f32())]
+    Busy {
+        /// The service.
+        service: String,
+        /// How many may be in flight.
+        requests: usize,
+        /// How long this one waited.
+        waited: Duration,
+    },
+    /// The connection ended before there was an answer.
+    #[error("service `{service}` closed the connection before it answered")]
+    Closed {
+        /// The service.
+        service: String,
+    },
+    /// It took back the request, in HTTP/2's words.
+    #[error("service `{service}` reset the request: {reason}")]
+    Reset {
+        /// The service.
+        service: String,
+        /// HTTP/2's word for why (RFC 9113, section 7).
+        reason: String,
+    },
+    /// It had the request and said nothing.
+    #[error("service `{service}` did not answer within {} s", limit.as_secs_f32())]
+    NoAnswer {
+        /// The service.
+        service: String,
+        /// The time it had.
+        limit: Duration,
+    },
+    /// What came is not HTTP, or breaks its rules.
+    #[error("service `{service}` answered with what is not HTTP: {detail}")]
+    NotHttp {
+        /// The service.
+        service: String,
+        /// Which rule it breaks.
+        detail: String,
+    },
+    /// The answer began, and its connection ended before it did.
+    #[error("service `{service}` closed the connection in the middle of its answer")]
+    AnswerCut {
+        /// The service.
+        service: String,
+    },
+    /// The answer began and went no further.
+    #[error("service `{service}` sent no more of its answer for {} s", limit.as_secs_f32())]
+    AnswerStalled {
+        /// The service.
+        service: String,
+        /// The time it had.
+        limit: Duration,
+    },
+    /// It cannot change to another protocol.
+    #[error(
+        "service `{service}` is spoken to in HTTP/2, where a connection changes to no other protocol"
+    )]
+    NoUpgrade {
+        /// The service.
+        service: String,
+    },
+    /// The request cannot be put into the service's version of HTTP.
+    #[error("the request for service `{service}` cannot be sent on: {detail}")]
+    Unsendable {
+        /// The service.
+        service: String,
+        /// Why.
+        detail: String,
+    },
+    /// The client's end failed while the request was handed on.
+    #[error(transparent)]
+    Request(#[from] BodyFault),
+}
+
+impl UpstreamError {
+    /// What the client is told, as long as nothing of an answer has left.
+    pub(crate) fn problem(&self) -> Problem {
+        let (status, code) = match self {
+            Self::Timeout { .. } => (StatusCode::GATEWAY_TIMEOUT, "service_timeout"),
+            Self::NoAnswer { .. } | Self::AnswerStalled { .. } => {
+                (StatusCode::GATEWAY_TIMEOUT, "service_silent")
+            }
+            Self::Resolve { .. } | Self::Connect { .. } | Self::Tls { .. } => {
+                (StatusCode::BAD_GATEWAY, "service_unreachable")
+            }
+            Self::Closed { .. } | Self::Reset { .. } | Self::AnswerCut { .. } => {
+                (StatusCode::BAD_GATEWAY, "service_closed")
+            }
+            Self::NotHttp { .. } => (StatusCode::BAD_GATEWAY, "service_not_http"),
+            Self::AllDown { .. } => (StatusCode::SERVICE_UNAVAILABLE, "service_down"),
+            Self::Busy { .. } => (StatusCode::SERVICE_UNAVAILABLE, "service_busy"),
+            Self::NoUpgrade { .. } => (StatusCode::NOT_IMPLEMENTED, "no_upgrade"),
+            Self::Request(BodyFault::TooLarge { .. }) => {
+                (StatusCode::PAYLOAD_TOO_LARGE, "body_too_large")
+            }
+            Self::Request(BodyFault::TooSlow { .. }) => {
+                (StatusCode::REQUEST_TIMEOUT, "body_too_slow")
+            }
+            Self::Unsendable { .. } | Self::Request(_) => (StatusCode::BAD_REQUEST, "malformed"),
+        };
+        Problem::new(status, code, self.to_string())
+    }
+}
