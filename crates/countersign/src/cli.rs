@@ -54,6 +54,8 @@ pub(crate) enum Command {
     Sessions(SessionsOptions),
     /// The services behind the gateway.
     Services(Operate<ServicesCommand>),
+    /// The certificates for agentless clients.
+    Certificates(Operate<CertificatesCommand>),
     /// Where each listener stands in the migration.
     Stage(Operate<StageCommand>),
     /// Save and restore the gateway's state, authority and keys included.
@@ -223,6 +225,13 @@ pub(crate) enum SessionsCommand {
 #[derive(Debug, Subcommand)]
 pub(crate) enum ServicesCommand {
     /// List the services.
+    List,
+}
+
+/// `countersign certificates …`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum CertificatesCommand {
+    /// List each listener's certificates: names, end, and what is wrong.
     List,
 }
 

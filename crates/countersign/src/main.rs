@@ -11,6 +11,7 @@ mod config;
 mod custody;
 mod dev;
 mod enrolment;
+mod from_files;
 mod gateway;
 mod hop;
 mod join_string;
@@ -59,6 +60,7 @@ fn run(cli: Cli) -> Result<Verdict, Failure> {
             Command::Grants(options) => commands::grants(options, format).await?,
             Command::Sessions(options) => commands::sessions(options, format).await?,
             Command::Services(options) => commands::services(options, format).await?,
+            Command::Certificates(options) => commands::certificates(options, format).await?,
             Command::Stage(options) => commands::stage(options, format).await?,
             Command::Backup(options) => match options.command {
                 BackupCommand::Create {

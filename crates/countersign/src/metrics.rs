@@ -25,8 +25,11 @@ use tokio::sync::watch;
 use crate::audit::Audit;
 
 mod bytes;
+mod certificates;
 mod families;
 
+pub(crate) use certificates::Shown;
+use certificates::ShownCertificates;
 use families::{
     ChannelLabels, Families, RefusalLabels, ResultLabels, ServiceLabels, StreamLabels,
     UpstreamLabels,
@@ -43,6 +46,7 @@ struct Inner {
     registry: Registry,
     families: Families,
     audit: Arc<AuditLosses>,
+    certificates: Arc<ShownCertificates>,
 }
 
 impl Metrics {
@@ -52,6 +56,8 @@ impl Metrics {
         let mut registry = Registry::with_prefix("countersign");
         families.register(&mut registry);
         registry.register_collector(Box::new(Arc::clone(&audit)));
+        let certificates = Arc::<ShownCertificates>::default();
+        registry.register_collector(Box::new(Arc::clone(&certificates)));
         let build = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
         registry.register("build", "This program", build);
         let started = SystemTime::now()
@@ -67,6 +73,7 @@ impl Metrics {
                 registry,
                 families,
                 audit,
+                certificates,
             }),
         }
     }
@@ -75,6 +82,12 @@ impl Metrics {
     pub(crate) fn watch_audit(&self, audit: Arc<Audit>) {
         // A second trail would be counted by nobody: a process has one.
         let _ = self.inner.audit.trail.set(audit);
+    }
+
+    /// Shows these certificates.
+    pub(crate) fn watch_certificates(&self, shown: Shown) {
+        // A second gateway would be shown by nobody: a process has one.
+        let _ = self.inner.certificates.0.set(shown);
     }
 
     /// Counts a channel, as open until the guard is dropped.
@@ -246,9 +259,11 @@ mod tests {
     use countersign_channel::stage::Kind;
     use countersign_channel::{Profile, Stage};
     use http_body_util::BodyExt;
+    use jiff::Timestamp;
     use tower::ServiceExt;
 
     use super::*;
+    use crate::operator::{Certificate, CertificateProblem, CertificateSource};
 
     fn record(kind: Kind) -> ChannelRecord {
         ChannelRecord {
@@ -378,6 +393,45 @@ mod tests {
         );
     }
 
+    fn certificate() -> Certificate {
+        Certificate {
+            listener: "main".to_owned(),
+            names: vec!["web.test".to_owned()],
+            source: CertificateSource::Files,
+            file: None,
+            not_before: None,
+            not_after: Some("2026-11-23T00:00:00Z".parse().unwrap()),
+            problem: None,
+        }
+    }
+
+    #[test]
+    fn of_two_certificates_for_a_name_the_one_that_ends_first_is_shown() {
+        let metrics = Metrics::new();
+        let certificates = Shown::default();
+        metrics.watch_certificates(Arc::clone(&certificates));
+        let problem = CertificateProblem {
+            since: Timestamp::UNIX_EPOCH,
+            detail: String::new(),
+            hint: None,
+        };
+        let later = Certificate {
+            not_after: Some(Timestamp::MAX),
+            problem: Some(problem),
+            ..certificate()
+        };
+        certificates.store(Arc::new(vec![later, certificate()]));
+        let labels = r#"{listener="main",name="web.test"}"#;
+        check(
+            &metrics,
+            &format!("countersign_certificate_end_seconds{labels} 1795392000"),
+        );
+        check(
+            &metrics,
+            &format!("countersign_certificate_problem{labels} 1"),
+        );
+    }
+
     /// A metric of each name.
     fn everything() -> String {
         let metrics = Metrics::new();
@@ -388,6 +442,9 @@ mod tests {
         metrics.decided(true);
         metrics.enrolled("allowed");
         metrics.upstream_opened("postgres", "loopback");
+        let certificates = Shown::default();
+        certificates.store(Arc::new(vec![certificate()]));
+        metrics.watch_certificates(certificates);
         metrics.text().unwrap()
     }
 
@@ -397,7 +454,7 @@ mod tests {
         let types = text.lines().filter_map(|line| line.strip_prefix("# TYPE "));
         let names: Vec<_> = types.map(|line| line.split(' ').next().unwrap()).collect();
         let distinct: std::collections::BTreeSet<_> = names.iter().collect();
-        assert_eq!((names.len(), distinct.len()), (12, 12), "{text}");
+        assert_eq!((names.len(), distinct.len()), (14, 14), "{text}");
         assert!(text.ends_with("# EOF\n"));
     }
 

@@ -9,6 +9,7 @@ use countersign_channel::{ChannelRecord, Profile, Stage};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use crate::from_files::Problem;
 use crate::hop::Hop;
 
 /// `POST /join-strings`: let a machine in.
@@ -247,6 +248,67 @@ pub(crate) enum LastHop {
     Plaintext,
 }
 
+/// `GET /certificates`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Certificates {
+    /// By listener, in the order of the configuration.
+    pub(crate) certificates: Vec<Certificate>,
+}
+
+/// A certificate that a listener shows to agentless clients.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Certificate {
+    /// The listener.
+    pub(crate) listener: String,
+    /// The names in it.
+    pub(crate) names: Vec<String>,
+    /// Where it comes from.
+    pub(crate) source: CertificateSource,
+    /// The file it was read from.
+    #[serde(default)]
+    pub(crate) file: Option<PathBuf>,
+    /// When it begins.
+    #[serde(default)]
+    pub(crate) not_before: Option<Timestamp>,
+    /// When it ends.
+    #[serde(default)]
+    pub(crate) not_after: Option<Timestamp>,
+    /// Why a newer one is not in use.
+    #[serde(default)]
+    pub(crate) problem: Option<CertificateProblem>,
+}
+
+/// Where a certificate comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum CertificateSource {
+    /// Files that the configuration names.
+    Files,
+}
+
+/// Why a certificate is not in use.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct CertificateProblem {
+    /// Since when.
+    pub(crate) since: Timestamp,
+    /// What is wrong.
+    pub(crate) detail: String,
+    /// What to do about it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) hint: Option<String>,
+}
+
+impl CertificateProblem {
+    /// As the operator is told of it.
+    pub(crate) fn of(problem: &Problem) -> Self {
+        Self {
+            since: problem.since,
+            detail: problem.what.clone(),
+            hint: problem.hint.clone(),
+        }
+    }
+}
+
 /// `GET /stage`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Stages {
@@ -376,6 +438,7 @@ mod tests {
             "refused" => again::<Refused>(example),
             "closed" => again::<SessionClosed>(example),
             "services" => again::<Services>(example),
+            "certificates" => again::<Certificates>(example),
             "stage" => again::<Stages>(example),
             "backup-request" => again::<BackupRequest>(example),
             "backup" => again::<BackupDone>(example),
@@ -389,7 +452,7 @@ mod tests {
     fn the_examples_in_the_documentation_are_what_the_types_say() {
         let page = include_str!("../../../docs/operator-api.md");
         let examples: Vec<_> = page.split("```json ").skip(1).collect();
-        assert_eq!(examples.len(), 17, "each kind has one example");
+        assert_eq!(examples.len(), 18, "each kind has one example");
         for example in examples {
             let (kind, rest) = example.split_once('\n').unwrap();
             let (json, _) = rest.split_once("```").unwrap();

@@ -153,7 +153,8 @@ fn only_spiffe_id(names: &SubjectAltName) -> Result<SpiffeId, CertificateFlaw> {
     }
 }
 
-fn timestamp(time: Time) -> Result<Timestamp, CertificateFlaw> {
+/// A certificate's time.
+pub(crate) fn timestamp(time: Time) -> Result<Timestamp, CertificateFlaw> {
     i64::try_from(time.to_unix_duration().as_secs())
         .ok()
         .and_then(|seconds| Timestamp::from_second(seconds).ok())

@@ -13,6 +13,7 @@ mod trust;
 pub use authority::{Anchor, Authority, AuthorityError, Validity};
 pub use key::{KeyAlgorithm, KeyError, PrivateKey, PublicKey};
 pub use leaf::Leaf;
+pub(crate) use leaf::timestamp;
 pub(crate) use leaf::{Expectation, Role};
 pub use request::{CertificateRequest, ProvenKey, RequestError};
 pub use spiffe_id::{InvalidSpiffeId, SpiffeId, TrustDomain};

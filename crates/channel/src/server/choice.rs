@@ -9,11 +9,12 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use rustls::crypto::CryptoProvider;
-use rustls::server::{ClientHello, NoServerSessionStorage, ResolvesServerCert};
+use rustls::server::{NoServerSessionStorage, ResolvesServerCert};
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::{ConfigBuilder, ServerConfig, SignatureScheme, WantsVerifier};
 
-use super::listener::{ClassicalCertificate, Credentials, Listener, ListenerError};
+use super::certificate::Certificates;
+use super::listener::{Credentials, Listener, ListenerError};
 use crate::provider::{canary_provider, crypto_provider};
 use crate::record::{Offer, Refusal};
 use crate::registry::Scheme;
@@ -23,6 +24,7 @@ use crate::verifier::AgentVerifier;
 /// A listener's settings, made into configurations.
 pub(super) struct Live {
     pub(super) listener: Listener,
+    pub(super) credentials: Credentials,
     gateway_name: String,
     svid: Arc<CertifiedKey>,
     certificates: Arc<Certificates>,
@@ -72,6 +74,7 @@ impl Live {
             svid,
             certificates,
             listener,
+            credentials,
         })
     }
 
@@ -88,7 +91,7 @@ impl Live {
             return self.choose_agentless(offer);
         }
         match self.exception(offer, source, now) {
-            Some(_) if self.certificates.0.is_empty() => self.close(Refusal::NoCertificate),
+            Some(_) if self.certificates.is_empty() => self.close(Refusal::NoCertificate),
             Some(id) => Choice {
                 exception: Some(id),
                 ..self.choice(
@@ -154,25 +157,6 @@ impl Live {
             exception: None,
             refusal: Some(refusal),
         }
-    }
-}
-
-/// The certificates for agentless clients, by server name. With none of them the answer is access_denied.
-#[derive(Debug)]
-struct Certificates(Vec<ClassicalCertificate>);
-
-impl Certificates {
-    fn find(&self, sni: Option<&str>) -> Option<&Arc<CertifiedKey>> {
-        let named = sni.and_then(|sni| self.0.iter().find(|certificate| certificate.is_for(sni)));
-        named
-            .or(self.0.first())
-            .map(ClassicalCertificate::certified_key)
-    }
-}
-
-impl ResolvesServerCert for Certificates {
-    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        self.find(hello.server_name()).cloned()
     }
 }
 

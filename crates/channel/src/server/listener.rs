@@ -1,19 +1,12 @@
 //! What a listener is configured with.
 
-use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustls::SignatureScheme;
-use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::sign::CertifiedKey;
-use webpki::EndEntityCert;
-
+use super::certificate::ClassicalCertificate;
 use super::exception::Exception;
 use crate::identity::{SpiffeId, Svid, TrustBundle, TrustDomain};
 use crate::profile::Profile;
-use crate::provider::crypto_provider;
 use crate::registry::Scheme;
 use crate::stage::Rules;
 
@@ -39,13 +32,6 @@ pub struct Credentials {
     pub svid: Arc<Svid>,
     /// The trust bundle.
     pub bundle: Arc<TrustBundle>,
-}
-
-/// A certificate for agentless clients, with its key.
-#[derive(Clone)]
-pub struct ClassicalCertificate {
-    names: Vec<String>,
-    key: Arc<CertifiedKey>,
 }
 
 /// How much strangers may cost, and for how long.
@@ -118,81 +104,6 @@ pub enum ListenerError {
     },
 }
 
-impl ClassicalCertificate {
-    /// Reads a chain, leaf first, and its key from PEM.
-    ///
-    /// # Errors
-    ///
-    /// Either is not PEM, or the key does not belong to the leaf.
-    pub fn from_pem(chain: &str, key: &str) -> Result<Self, ListenerError> {
-        let unusable = |reason: String| ListenerError::Certificate { reason };
-        let chain = CertificateDer::pem_slice_iter(chain.as_bytes())
-            .collect::<Result<Vec<_>, _>>()
-            .map_err(|error| unusable(error.to_string()))?;
-        let key = PrivateKeyDer::from_pem_slice(key.as_bytes())
-            .map_err(|error| unusable(error.to_string()))?;
-        Self::from_der(chain, key)
-    }
-
-    /// Takes a chain, leaf first, and its key.
-    ///
-    /// # Errors
-    ///
-    /// The chain is empty or malformed, or the key does not belong to the leaf.
-    pub fn from_der(
-        chain: Vec<CertificateDer<'static>>,
-        key: PrivateKeyDer<'static>,
-    ) -> Result<Self, ListenerError> {
-        let unusable = |reason: String| ListenerError::Certificate { reason };
-        let leaf = chain
-            .first()
-            .ok_or_else(|| unusable("the chain is empty".to_owned()))?;
-        let names = EndEntityCert::try_from(leaf)
-            .map_err(|error| unusable(error.to_string()))?
-            .valid_dns_names()
-            .map(str::to_ascii_lowercase)
-            .collect();
-        let key = CertifiedKey::from_der(chain, key, &crypto_provider(Profile::default()))
-            .map_err(|error| unusable(error.to_string()))?;
-        Ok(Self {
-            names,
-            key: Arc::new(key),
-        })
-    }
-
-    /// The DNS names it is for, in lower case; one may start with `*.`.
-    pub fn names(&self) -> &[String] {
-        &self.names
-    }
-
-    pub(super) fn certified_key(&self) -> &Arc<CertifiedKey> {
-        &self.key
-    }
-
-    pub(super) fn is_for(&self, sni: &str) -> bool {
-        let parent = sni.split_once('.').map(|(_, parent)| parent);
-        self.names.iter().any(|name| match name.strip_prefix("*.") {
-            Some(suffix) => parent == Some(suffix),
-            None => name == sni,
-        })
-    }
-
-    fn is_allowed(&self, profile: Profile) -> bool {
-        let schemes: Vec<SignatureScheme> = profile
-            .agentless_schemes()
-            .iter()
-            .map(|scheme| SignatureScheme::from(scheme.code_point()))
-            .collect();
-        self.key.key.choose_scheme(&schemes).is_some()
-    }
-}
-
-impl fmt::Debug for ClassicalCertificate {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "ClassicalCertificate({})", self.names.join(", "))
-    }
-}
-
 impl Default for Limits {
     fn default() -> Self {
         Self {
@@ -218,13 +129,8 @@ impl Listener {
     /// The settings do not hold together.
     pub fn check_settings(&self) -> Result<(), ListenerError> {
         let profile = self.rules.profile();
-        if let Some(refused) = self
-            .certificates
-            .iter()
-            .find(|certificate| !certificate.is_allowed(profile))
-        {
-            let names = refused.names.clone();
-            return Err(ListenerError::CertificateNotAllowed { profile, names });
+        for certificate in &self.certificates {
+            certificate.check_allowed(profile)?;
         }
         self.exceptions.iter().try_for_each(|exception| {
             let id = exception.id.clone();

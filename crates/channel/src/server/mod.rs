@@ -1,6 +1,7 @@
 //! The gateway's end: one port, where each connection gets what its ClientHello asks for.
 
 mod budget;
+mod certificate;
 mod choice;
 mod exception;
 mod listener;
@@ -19,8 +20,9 @@ use tokio::time::{Instant, timeout, timeout_at};
 use tokio_rustls::StartHandshake;
 use tokio_rustls::server::TlsStream;
 
+pub use certificate::ClassicalCertificate;
 pub use exception::{Exception, InvalidNetwork, Network};
-pub use listener::{ClassicalCertificate, Credentials, Limits, Listener, ListenerError};
+pub use listener::{Credentials, Limits, Listener, ListenerError};
 
 use self::budget::{TakingTurns, WaitingRoom};
 use self::choice::{Choice, Live};
@@ -116,6 +118,23 @@ impl Acceptor {
         let _one_at_a_time = self.change.lock().unwrap_or_else(PoisonError::into_inner);
         let listener = self.live.load().listener.clone();
         self.live.store(Arc::new(Live::new(listener, credentials)?));
+        Ok(())
+    }
+
+    /// Changes the certificates for agentless clients for the handshakes to come; the first is the default.
+    ///
+    /// # Errors
+    ///
+    /// The listener's profile does not allow one of them; those before stay.
+    pub fn certify(&self, certificates: Vec<ClassicalCertificate>) -> Result<(), ListenerError> {
+        let _one_at_a_time = self.change.lock().unwrap_or_else(PoisonError::into_inner);
+        let live = self.live.load();
+        let listener = Listener {
+            certificates,
+            ..live.listener.clone()
+        };
+        let next = Live::new(listener, live.credentials.clone())?;
+        self.live.store(Arc::new(next));
         Ok(())
     }
 

@@ -208,6 +208,49 @@ async fn the_server_name_chooses_the_certificate_and_any_other_gets_the_first() 
     assert!(matches!(refusal(accepted), Refusal::ClientAlert(_)));
 }
 
+/// Which of these certificates a name gets, by its place among them.
+async fn check_choice(certificates: &[&[&str]], sni: &'static str, expected: usize) {
+    let world = World::new(Profile::HybridV1);
+    let made: Vec<_> = certificates
+        .iter()
+        .map(|names| certificate_for(KeyAlgorithm::EcdsaP256, names))
+        .collect();
+    let acceptor = world.acceptor(Listener {
+        certificates: Vec::new(),
+        ..world.listener(Stage::Hybrid)
+    });
+    let usable = made.iter().map(|(_, usable)| usable.clone());
+    acceptor.certify(usable.collect()).unwrap();
+    let client = Agentless::trusting(&made[expected].0, |_| {});
+    let (_, connected) = agentless_handshake(&acceptor, &client, sni).await;
+    assert!(connected.is_ok(), "{sni} among {certificates:?}");
+}
+
+#[tokio::test]
+async fn an_exact_name_goes_before_a_wildcard_and_a_wildcard_stands_for_one_label() {
+    let certificates: [&[&str]; 3] = [
+        &["default.test", "a.b.example.org"],
+        &["*.example.org"],
+        &["www.example.org", "*.apps.example.org"],
+    ];
+    check_choice(&certificates, "www.example.org", 2).await;
+    check_choice(&certificates, "mail.example.org", 1).await;
+    check_choice(&certificates, "x.apps.example.org", 2).await;
+    check_choice(&certificates, "a.b.example.org", 0).await;
+    check_choice(&certificates, "default.test", 0).await;
+}
+
+#[tokio::test]
+async fn certificates_that_the_profile_does_not_allow_leave_those_before() {
+    let world = World::new(Profile::HybridHighV1);
+    let acceptor = world.acceptor(world.listener(Stage::Hybrid));
+    let (_, other) = service_certificate(KeyAlgorithm::EcdsaP256);
+    acceptor.certify(vec![other]).unwrap_err();
+    let client = Agentless::new(&world, &[crate::group::SECP384R1_MLKEM1024]);
+    let (_, connected) = agentless_handshake(&acceptor, &client, SERVICE).await;
+    connected.unwrap();
+}
+
 #[tokio::test]
 async fn a_certificate_that_the_profile_does_not_allow_is_refused_when_it_is_configured() {
     let world = World::new(Profile::HybridHighV1);

@@ -140,10 +140,17 @@ impl Agentless {
     }
 
     fn with(world: &World, change: impl FnOnce(&mut CryptoProvider)) -> Self {
+        Self::trusting(&world.service.0, change)
+    }
+
+    fn trusting(
+        certificate: &CertificateDer<'static>,
+        change: impl FnOnce(&mut CryptoProvider),
+    ) -> Self {
         let mut provider = rustls::crypto::aws_lc_rs::default_provider();
         change(&mut provider);
         let mut roots = RootCertStore::empty();
-        roots.add(world.service.0.clone()).unwrap();
+        roots.add(certificate.clone()).unwrap();
         let config = ClientConfig::builder_with_provider(Arc::new(provider))
             .with_protocol_versions(&[&rustls::version::TLS13])
             .unwrap()
@@ -225,9 +232,16 @@ fn exception(sni: &str) -> Exception {
 }
 
 fn service_certificate(algorithm: KeyAlgorithm) -> (CertificateDer<'static>, ClassicalCertificate) {
+    certificate_for(algorithm, &[SERVICE, "*.apps.example.org"])
+}
+
+fn certificate_for(
+    algorithm: KeyAlgorithm,
+    names: &[&str],
+) -> (CertificateDer<'static>, ClassicalCertificate) {
     let key = PrivateKey::generate(algorithm).unwrap();
-    let params =
-        CertificateParams::new(vec![SERVICE.to_owned(), "*.apps.example.org".to_owned()]).unwrap();
+    let names: Vec<_> = names.iter().map(ToString::to_string).collect();
+    let params = CertificateParams::new(names).unwrap();
     let certificate = params.self_signed(&IssuingKey(&key)).unwrap().der().clone();
     let pkcs8 = PrivateKeyDer::try_from(key.to_pkcs8_der().unwrap().to_vec()).unwrap();
     let usable = ClassicalCertificate::from_der(vec![certificate.clone()], pkcs8).unwrap();

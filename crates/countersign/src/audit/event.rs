@@ -73,6 +73,14 @@ pub(crate) enum Event {
         expires_at: Timestamp,
         key_changed: bool,
     },
+    /// A listener shows agentless clients another certificate.
+    ServerCertificateTaken {
+        listener: String,
+        names: Vec<String>,
+        key: SpkiHash,
+        expires_at: Timestamp,
+        source: String,
+    },
     /// An agent asked for a new certificate and got none.
     RenewalRefused {
         name: String,

@@ -27,13 +27,13 @@ pub(crate) use self::token::token;
 use crate::audit::Operator;
 use crate::backup::{self, Passphrase, RestoreTarget};
 use crate::cli::{
-    AgentsCommand, Format, GatewaySocket, Grant, GrantsCommand, JoinStringCommand, Operate,
-    ServicesCommand, SessionsCommand, SessionsOptions, StageCommand,
+    AgentsCommand, CertificatesCommand, Format, GatewaySocket, Grant, GrantsCommand,
+    JoinStringCommand, Operate, ServicesCommand, SessionsCommand, SessionsOptions, StageCommand,
 };
 use crate::config::GatewayConfig;
 use crate::operator::{
-    AgentRevoked, Agents, BackupDone, BackupRequest, GrantChanged, GrantRequest, Grants,
-    JoinStringCreated, JoinStringRequest, Refused, RevokeRequest, Services, SessionClosed,
+    AgentRevoked, Agents, BackupDone, BackupRequest, Certificates, GrantChanged, GrantRequest,
+    Grants, JoinStringCreated, JoinStringRequest, Refused, RevokeRequest, Services, SessionClosed,
     Sessions, Stages,
 };
 use crate::report::Failure;
@@ -140,6 +140,17 @@ pub(crate) async fn services(
     let ServicesCommand::List = options.command;
     Asked::of(&options.gateway, format)?
         .get::<Services>("/services")
+        .await
+}
+
+/// `countersign certificates …`.
+pub(crate) async fn certificates(
+    options: Operate<CertificatesCommand>,
+    format: Format,
+) -> Result<(), Failure> {
+    let CertificatesCommand::List = options.command;
+    Asked::of(&options.gateway, format)?
+        .get::<Certificates>("/certificates")
         .await
 }
 

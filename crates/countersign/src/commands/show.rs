@@ -8,9 +8,9 @@ use serde_json::Value;
 use super::table::Table;
 use crate::cli::Format;
 use crate::operator::{
-    Agent, AgentRevoked, Agents, BackupDone, ExceptionInForce, GrantChanged, GrantOrigin, Grants,
-    JoinStringCreated, LastHop, ListenerStage, Refused, Services, Session, SessionClosed, Sessions,
-    Stages,
+    Agent, AgentRevoked, Agents, BackupDone, CertificateProblem, CertificateSource, Certificates,
+    ExceptionInForce, GrantChanged, GrantOrigin, Grants, JoinStringCreated, LastHop, ListenerStage,
+    Refused, Services, Session, SessionClosed, Sessions, Stages,
 };
 use crate::report::printable;
 use crate::stdout::{self, OutputError};
@@ -296,6 +296,36 @@ impl Show for Services {
         }
         table.or("the gateway's configuration has no [[service]]")
     }
+}
+
+impl Show for Certificates {
+    fn result(&self) -> String {
+        let mut table = Table::new(&["LISTENER", "NAMES", "FROM", "UNTIL", "PROBLEM"]);
+        for certificate in &self.certificates {
+            let from = match (certificate.source, &certificate.file) {
+                (CertificateSource::Files, Some(file)) => file.display().to_string(),
+                (CertificateSource::Files, None) => "files".to_owned(),
+            };
+            table.row([
+                certificate.listener.clone(),
+                certificate.names.join(", "),
+                from,
+                certificate.not_after.map(moment).unwrap_or_default(),
+                certificate
+                    .problem
+                    .as_ref()
+                    .map(trouble)
+                    .unwrap_or_default(),
+            ]);
+        }
+        table.or("no listener has a certificate for agentless clients: docs/certificates.md")
+    }
+}
+
+fn trouble(problem: &CertificateProblem) -> String {
+    let hint = problem.hint.as_ref().map(|hint| format!(" ({hint})"));
+    let (since, hint) = (moment(problem.since), hint.unwrap_or_default());
+    format!("since {since}: {}{hint}", problem.detail)
 }
 
 impl Show for Stages {

@@ -15,8 +15,7 @@ use super::places::Places;
 use super::refusals::Refusals;
 use super::{Gateway, channel};
 use crate::authority::AuthorityService;
-use crate::config::{ClassicalCertificateConfig, ExceptionConfig, GatewayConfig, ListenerConfig};
-use crate::private_file;
+use crate::config::{ExceptionConfig, GatewayConfig, ListenerConfig};
 
 /// A port that is open, before the gateway serves on it.
 pub(super) struct Listener {
@@ -35,6 +34,7 @@ impl Listener {
     pub(super) async fn bind(
         config: &GatewayConfig,
         listener: &ListenerConfig,
+        certificates: Vec<ClassicalCertificate>,
         authority: &AuthorityService,
     ) -> Result<Self, GatewayError> {
         let limits = Limits {
@@ -46,7 +46,8 @@ impl Listener {
             ..Limits::default()
         };
         let credentials = credentials(authority, listener)?;
-        let acceptor = Acceptor::new(settings(config, listener)?, credentials, limits)
+        let settings = settings(config, listener, certificates);
+        let acceptor = Acceptor::new(settings, credentials, limits)
             .map_err(|error| refused(listener, &error))?;
         let tcp = TcpListener::bind(listener.address)
             .await
@@ -101,40 +102,35 @@ impl Listener {
 ///
 /// # Errors
 ///
-/// A certificate cannot be read, or the settings do not hold together.
+/// The settings do not hold together.
 pub(super) fn prepare(
     config: &GatewayConfig,
     listener: &ListenerConfig,
+    certificates: Vec<ClassicalCertificate>,
     authority: &AuthorityService,
 ) -> Result<Prepared, GatewayError> {
     let credentials = credentials(authority, listener)?;
-    Prepared::new(settings(config, listener)?, credentials)
+    Prepared::new(settings(config, listener, certificates), credentials)
         .map_err(|error| refused(listener, &error))
 }
 
-/// What an acceptor is told of a listener, with its certificates read.
-///
-/// # Errors
-///
-/// A certificate cannot be read.
+/// What an acceptor is told of a listener.
 pub(super) fn settings(
     config: &GatewayConfig,
     listener: &ListenerConfig,
-) -> Result<Settings, GatewayError> {
-    let certificates = listener.classical_certificates.iter();
+    certificates: Vec<ClassicalCertificate>,
+) -> Settings {
     let exceptions = config.exceptions.iter();
-    Ok(Settings {
+    Settings {
         name: listener.name.clone(),
         rules: listener.rules,
         admit_agentless: listener.agentless_in_strict,
-        certificates: certificates
-            .map(|files| certificate(listener, files))
-            .collect::<Result<_, _>>()?,
+        certificates,
         exceptions: exceptions
             .filter(|exception| exception.holds_for(&listener.name))
             .map(exception)
             .collect(),
-    })
+    }
 }
 
 /// What the gateway shows to agents on a listener.
@@ -191,31 +187,6 @@ async fn connection(
         },
         Err(Refused { record }) => refusals.tell(&gateway, *record),
     }
-}
-
-fn certificate(
-    listener: &ListenerConfig,
-    files: &ClassicalCertificateConfig,
-) -> Result<ClassicalCertificate, GatewayError> {
-    let failed = |detail| GatewayError::Listener {
-        listener: listener.name.clone(),
-        detail,
-    };
-    let chain = std::fs::read_to_string(&files.certificate).map_err(|error| {
-        failed(format!(
-            "cannot read `{}`: {error}",
-            files.certificate.display()
-        ))
-    })?;
-    let key =
-        private_file::read(&files.key).map_err(|source| GatewayError::ClassicalCertificateKey {
-            listener: listener.name.clone(),
-            source,
-        })?;
-    let key = std::str::from_utf8(&key)
-        .map_err(|_| failed(format!("`{}` is not PEM", files.key.display())))?;
-    ClassicalCertificate::from_pem(&chain, key)
-        .map_err(|error| failed(format!("`{}`: {error}", files.certificate.display())))
 }
 
 /// An exception as acceptors know it.

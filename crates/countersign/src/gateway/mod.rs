@@ -4,6 +4,7 @@
 //! which ends in a permit → [`stream`] → [`upstream`]. [`live`] knows what is open; [`reload`] swaps what is configured;
 //! [`operate`] is the operator's socket, [`control`] the agents' API.
 
+mod certificates;
 mod channel;
 mod control;
 mod dispatch;
@@ -52,7 +53,7 @@ use self::running::{ListenerRules, Running};
 use crate::config::HostPort;
 use crate::custody::Custody;
 use crate::log::LogFilter;
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, Shown};
 
 pub(crate) use self::start::{Handle, check, run, start};
 
@@ -74,6 +75,8 @@ pub(crate) struct Gateway {
     /// One for each listener, in the order of the configuration.
     acceptors: Vec<Arc<Acceptor>>,
     running: ArcSwap<Running>,
+    /// The certificates for agentless clients, as the operator and `/metrics` see them.
+    shown: Shown,
     /// One change of what runs at a time.
     changing: Mutex<()>,
     log: LogFilter,

@@ -49,15 +49,15 @@ impl Gateway {
         running.config.check_reload(&config)?;
         let before = Some(running.services.as_ref());
         let next = Running::build(config, &snapshot, before, &self.metrics)?;
-        // What reads files comes first: preparing may draw keys, and they stay if something fails after.
-        for one in &next.config.listeners {
-            listener::settings(&next.config, one)?;
-        }
+        // What reads files has come first: preparing may draw keys, and they stay if something fails after.
         self.custody
             .prepare(&next.config.profiles(), Timestamp::now())
             .await?;
-        let prepare = |one| listener::prepare(&next.config, one, &self.custody.authority);
-        let prepared = next.config.listeners.iter().map(prepare);
+        let prepare = |(one, certificates)| {
+            listener::prepare(&next.config, one, certificates, &self.custody.authority)
+        };
+        let listeners = next.config.listeners.iter();
+        let prepared = listeners.zip(next.certificates.in_use()).map(prepare);
         let prepared = prepared.collect::<Result<Vec<_>, _>>()?;
         // From here on nothing can fail.
         let weakenings = next.config.weakenings();
@@ -66,6 +66,7 @@ impl Gateway {
             .audit
             .change(next.config.audit.when_unwritable());
         self.running.store(Arc::new(next));
+        self.show_certificates();
         for (acceptor, settings) in self.acceptors.iter().zip(prepared) {
             acceptor.change(settings);
         }

@@ -11,6 +11,7 @@ use countersign_channel::{ChannelRecord, Rules, Stage};
 use countersign_policy::{Bundle, BundleError, Grant, Limits, Policy};
 use jiff::Timestamp;
 
+use super::certificates::Certificates;
 use super::error::GatewayError;
 use super::listener;
 use super::live::{CutReason, LiveChannel};
@@ -26,6 +27,7 @@ pub(crate) struct Running {
     pub(crate) services: Arc<Services>,
     pub(crate) listeners: Arc<Vec<ListenerRules>>,
     pub(crate) policy: Policy,
+    pub(crate) certificates: Arc<Certificates>,
     bundle: Arc<Bundle>,
 }
 
@@ -54,6 +56,7 @@ impl Running {
         let services = Arc::new(Services::new(&config.services, before, metrics)?);
         let bundle = Arc::new(read_bundle(config.policy.bundle.as_deref())?);
         let policy = policy(&bundle, &config, snapshot)?;
+        let certificates = Arc::new(Certificates::read(&config)?);
         let listeners = config
             .listeners
             .iter()
@@ -71,6 +74,7 @@ impl Running {
             services,
             listeners: Arc::new(listeners),
             policy,
+            certificates,
             bundle,
         })
     }
@@ -86,6 +90,7 @@ impl Running {
             services: Arc::clone(&self.services),
             listeners: Arc::clone(&self.listeners),
             policy: policy(&self.bundle, &self.config, snapshot)?,
+            certificates: Arc::clone(&self.certificates),
             bundle: Arc::clone(&self.bundle),
         })
     }

@@ -101,8 +101,9 @@ pub(crate) async fn start(config_file: &Path) -> Result<Handle, GatewayError> {
 pub(crate) fn check(config_file: &Path) -> Result<Vec<String>, GatewayError> {
     let config = GatewayConfig::read(config_file)?;
     let running = Running::build(config, &Snapshot::empty(), None, &Metrics::new())?;
-    for one in &running.config.listeners {
-        let settings = listener::settings(&running.config, one)?;
+    let listeners = running.config.listeners.iter();
+    for (one, certificates) in listeners.zip(running.certificates.in_use()) {
+        let settings = listener::settings(&running.config, one, certificates);
         let checked = settings.check_settings();
         checked.map_err(|error| listener::refused(one, &error))?;
     }
@@ -149,10 +150,12 @@ struct Doors {
 }
 
 impl Doors {
-    async fn open(config: &GatewayConfig, custody: &Custody) -> Result<Self, GatewayError> {
+    async fn open(running: &Running, custody: &Custody) -> Result<Self, GatewayError> {
+        let config = &running.config;
         let mut listeners = Vec::new();
-        for listener in &config.listeners {
-            listeners.push(Listener::bind(config, listener, &custody.authority).await?);
+        for (one, certificates) in config.listeners.iter().zip(running.certificates.in_use()) {
+            let bound = Listener::bind(config, one, certificates, &custody.authority);
+            listeners.push(bound.await?);
         }
         let path = &config.operate.socket;
         let operate = operate::bind(path).map_err(|source| GatewayError::Socket {
@@ -211,7 +214,7 @@ async fn open(
     log: LogFilter,
 ) -> Result<Arc<Gateway>, GatewayError> {
     let config = running.config.clone();
-    let doors = Doors::open(&config, &custody).await?;
+    let doors = Doors::open(&running, &custody).await?;
     let listeners = || doors.listeners.iter();
     let gateway = Arc::new(Gateway {
         server_name: config.trust_domain.gateway_server_name(),
@@ -225,6 +228,7 @@ async fn open(
         addresses: listeners().map(Listener::address).collect(),
         acceptors: listeners().map(|one| Arc::clone(&one.acceptor)).collect(),
         running: ArcSwap::from_pointee(running),
+        shown: Arc::default(),
         changing: Mutex::new(()),
         log,
         ready: watch::Sender::new(Ok(())),
@@ -232,6 +236,10 @@ async fn open(
     });
     let audit = Arc::clone(&gateway.custody.audit);
     gateway.metrics.watch_audit(audit);
+    gateway.show_certificates();
+    gateway
+        .metrics
+        .watch_certificates(Arc::clone(&gateway.shown));
     announce(&gateway, &config);
     doors.serve(&gateway);
     gateway.tasks.spawn(upkeep::run(Arc::clone(&gateway)));

@@ -7,6 +7,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::Gateway;
+use super::certificates;
 use super::running::next_end;
 
 /// Runs until the gateway has stopped. What is open depends on it: if it fails, it begins again.
@@ -24,6 +25,7 @@ async fn keep_up(gateway: Arc<Gateway>) {
         () = follow_renewals(&gateway) => {}
         () = end_exceptions(&gateway) => {}
         () = watch_audit(&gateway) => {}
+        () = certificates::follow(&gateway) => {}
     }
 }
 

@@ -95,6 +95,13 @@ fn of_identities() -> Vec<Event> {
             expires_at: at,
             key_changed: false,
         },
+        Event::ServerCertificateTaken {
+            listener: text(),
+            names: vec![text()],
+            key,
+            expires_at: at,
+            source: text(),
+        },
         Event::RenewalRefused {
             name: text(),
             key,

@@ -77,6 +77,7 @@ pub(super) async fn serve(gateway: Arc<Gateway>, listener: UnixListener, path: P
 fn router(gateway: Arc<Gateway>) -> Router {
     Router::new()
         .route("/services", get(views::services))
+        .route("/certificates", get(views::certificates))
         .route("/stage", get(views::stage))
         .route("/sessions", get(views::sessions))
         .route("/sessions/refused", get(views::refused))

@@ -8,7 +8,8 @@ use jiff::Timestamp;
 
 use crate::gateway::{Gateway, ListenerRules};
 use crate::operator::{
-    ExceptionInForce, ListenerStage, Refused, Residue, Service, Services, Sessions, Stages,
+    Certificates, ExceptionInForce, ListenerStage, Refused, Residue, Service, Services, Sessions,
+    Stages,
 };
 
 pub(super) async fn sessions(State(gateway): State<Arc<Gateway>>) -> Json<Sessions> {
@@ -36,6 +37,11 @@ pub(super) async fn services(State(gateway): State<Arc<Gateway>>) -> Json<Servic
     Json(Services {
         services: services.collect(),
     })
+}
+
+pub(super) async fn certificates(State(gateway): State<Arc<Gateway>>) -> Json<Certificates> {
+    let certificates = Vec::clone(&gateway.shown.load());
+    Json(Certificates { certificates })
 }
 
 pub(super) async fn stage(State(gateway): State<Arc<Gateway>>) -> Json<Stages> {

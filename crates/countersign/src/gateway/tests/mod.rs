@@ -2,6 +2,7 @@
 
 mod agentless;
 mod answers;
+mod certificates;
 mod cuts;
 mod http1;
 mod limits;
