@@ -14,6 +14,7 @@ use crate::access::AccessTokens;
 use crate::audit::{Audit, AuditError, Event, WhenUnwritable};
 use crate::authority::{self, AuthorityService, AuthorityServiceError};
 use crate::enrolment::EnrolmentService;
+use crate::identity::IdentityTokens;
 use crate::report::Report;
 use crate::root_key::{RootKey, RootKeyError};
 use crate::rotation::RotationError;
@@ -41,6 +42,7 @@ pub(crate) struct Custody {
     pub(crate) authority: Arc<AuthorityService>,
     pub(crate) access: Arc<AccessTokens>,
     pub(crate) enrolment: Arc<EnrolmentService>,
+    pub(crate) identity: Arc<IdentityTokens>,
     pub(crate) audit: Arc<Audit>,
     root: Arc<RootKey>,
 }
@@ -109,6 +111,7 @@ impl Custody {
         let authority = Arc::new(AuthorityService::load(names, &state, &root, &secrets)?);
         let access = AccessTokens::load(config.trust_domain.clone(), &state, &root, &secrets)?;
         let access = Arc::new(access);
+        let identity = IdentityTokens::load(&config.trust_domain, (&state, &root), &secrets)?;
         let enrolment = EnrolmentService::load(
             (&state, &root),
             &secrets,
@@ -122,6 +125,7 @@ impl Custody {
             authority,
             access,
             enrolment,
+            identity: Arc::new(identity),
             audit,
             root,
         };
@@ -152,6 +156,7 @@ impl Custody {
             self.rotated("access", self.access.rings().want(version, now).await?);
             self.rotated("join", self.enrolment.rings().want(version, now).await?);
         }
+        self.rotated("identity", self.identity.rotate(now).await?);
         Ok(())
     }
 
@@ -172,6 +177,7 @@ impl Custody {
         }
         self.rotated("access", self.access.rings().rotate(now).await?);
         self.rotated("join", self.enrolment.rings().rotate(now).await?);
+        self.rotated("identity", self.identity.rotate(now).await?);
         self.state.keep_seen().await?;
         Ok(())
     }

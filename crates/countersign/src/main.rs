@@ -14,6 +14,7 @@ mod enrolment;
 mod from_files;
 mod gateway;
 mod hop;
+mod identity;
 mod join_string;
 mod log;
 mod metrics;

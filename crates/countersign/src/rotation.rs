@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use countersign_channel::profile::TokenVersion;
 use countersign_paseto::{
-    AnyKey, Key, KeyId, KeyRing, KeySet, Local, SystemRandom, V3, V4, Window,
+    AnyKey, Key, KeyId, KeyRing, KeySet, Local, Secret, SystemRandom, V3, V4, Window,
 };
 use jiff::{SignedDuration, Timestamp};
 use zeroize::Zeroizing;
@@ -14,10 +14,10 @@ use crate::root_key::{RootKey, RootKeyError};
 use crate::state::State;
 use crate::store::{SealedSecret, SecretKind, StoreError};
 
-/// A key ring of one kind and token version.
+/// A key ring of one kind and form of key.
 pub(crate) struct RotatingRing {
     kind: SecretKind,
-    version: TokenVersion,
+    form: KeyForm,
     schedule: Schedule,
     state: Arc<State>,
     root: Arc<RootKey>,
@@ -35,6 +35,17 @@ pub(crate) struct Schedule {
     pub(crate) overlap: SignedDuration,
     /// How long before its first use a key is in the ring, so that every gateway has it by then.
     pub(crate) ahead: SignedDuration,
+}
+
+/// What keys a ring holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum KeyForm {
+    /// `k3.local`.
+    V3Local,
+    /// `k4.local`.
+    V4Local,
+    /// `k4.secret`: signs `v4.public`.
+    V4Secret,
 }
 
 /// Why keys could not be loaded or changed.
@@ -56,19 +67,19 @@ impl RotatingRing {
     ///
     /// A sealed key does not open.
     pub(crate) fn load(
-        (kind, version): (SecretKind, TokenVersion),
+        (kind, form): (SecretKind, KeyForm),
         schedule: Schedule,
         (state, root): (Arc<State>, Arc<RootKey>),
         secrets: &[SealedSecret],
     ) -> Result<Self, RootKeyError> {
         let mut keys = KeySet::new();
-        let prefix = id_prefix(version);
+        let prefix = form.id_prefix();
         for secret in secrets
             .iter()
             .filter(|one| one.kind == kind && one.id.starts_with(prefix))
         {
             let text = root.open(kind, &secret.id, &secret.sealed)?;
-            let key = read_key(version, &text).ok_or_else(|| RootKeyError::Unsealable {
+            let key = form.read(&text).ok_or_else(|| RootKeyError::Unsealable {
                 kind: kind.name(),
                 id: secret.id.clone(),
             })?;
@@ -77,7 +88,7 @@ impl RotatingRing {
         let ring = KeyRing::new(keys);
         Ok(Self {
             kind,
-            version,
+            form,
             schedule,
             state,
             root,
@@ -107,10 +118,38 @@ impl RotatingRing {
     ///
     /// The store cannot be written; the ring stays as it is.
     pub(crate) async fn rotate(&self, now: Timestamp) -> Result<Vec<KeyId>, RotationError> {
+        let added = match self.wanted.load(Ordering::Relaxed) {
+            true => self.extend(now, now).await?,
+            false => Vec::new(),
+        };
+        self.drop_ended(now).await?;
+        Ok(added)
+    }
+
+    /// Adds the next key when it is time. Where none mints, the first one begins at `begins`: later than `now` if others
+    /// mint until then.
+    ///
+    /// # Errors
+    ///
+    /// The store cannot be written; the ring stays as it is.
+    pub(crate) async fn extend(
+        &self,
+        now: Timestamp,
+        begins: Timestamp,
+    ) -> Result<Vec<KeyId>, RotationError> {
         let mut added = Vec::new();
-        while let Some(starts) = self.next_start(now) {
+        while let Some(starts) = self.next_start(now, begins) {
             added.push(self.add_key(starts, now).await?);
         }
+        Ok(added)
+    }
+
+    /// Drops the keys that nothing can name any more.
+    ///
+    /// # Errors
+    ///
+    /// The store cannot be written; what was not dropped stays.
+    pub(crate) async fn drop_ended(&self, now: Timestamp) -> Result<(), RotationError> {
         let keys = self.ring.keys();
         let ended: Vec<KeyId> = keys
             .windows()
@@ -124,27 +163,34 @@ impl RotatingRing {
             self.ring
                 .replace(KeySet::clone(&self.ring.keys()).retire(&id, now));
         }
-        Ok(added)
+        Ok(())
+    }
+
+    /// Until when there is a key that mints, if there is one now.
+    pub(crate) fn mints_until(&self, now: Timestamp) -> Option<Timestamp> {
+        let keys = self.ring.keys();
+        keys.current(now)?;
+        keys.windows().map(|(_, window)| window.mints_until()).max()
     }
 
     /// When the next key begins, if it should be in the ring by now.
-    fn next_start(&self, now: Timestamp) -> Option<Timestamp> {
-        if !self.wanted.load(Ordering::Relaxed) {
-            return None;
-        }
-        let keys = self.ring.keys();
-        if keys.current(now).is_none() {
-            return Some(now);
-        }
-        let covered = keys.windows().map(|(_, window)| window.mints_until()).max();
-        match covered {
-            Some(until) if until > later(now, self.schedule.ahead) => None,
-            next => next,
+    fn next_start(&self, now: Timestamp, begins: Timestamp) -> Option<Timestamp> {
+        let ahead = later(now, self.schedule.ahead);
+        match self.mints_until(now) {
+            Some(until) => (until <= ahead).then_some(until),
+            None => (!self.waits_until(begins, now)).then_some(begins),
         }
     }
 
+    /// Whether a key that begins by then is in the ring already.
+    fn waits_until(&self, begins: Timestamp, now: Timestamp) -> bool {
+        let keys = self.ring.keys();
+        keys.windows()
+            .any(|(_, window)| window.mints_from() <= begins && now < window.mints_until())
+    }
+
     async fn add_key(&self, starts: Timestamp, now: Timestamp) -> Result<KeyId, RotationError> {
-        let (key, text) = new_key(self.version)?;
+        let (key, text) = self.form.generate()?;
         let id = key.id();
         let secret = SealedSecret {
             kind: self.kind,
@@ -179,13 +225,13 @@ impl VersionedRings {
         (state, root): (&Arc<State>, &Arc<RootKey>),
         secrets: &[SealedSecret],
     ) -> Result<Self, RootKeyError> {
-        let ring = |version| {
+        let ring = |form| {
             let parts = (Arc::clone(state), Arc::clone(root));
-            RotatingRing::load((kind, version), schedule, parts, secrets)
+            RotatingRing::load((kind, form), schedule, parts, secrets)
         };
         Ok(Self {
-            v3: ring(TokenVersion::V3)?,
-            v4: ring(TokenVersion::V4)?,
+            v3: ring(KeyForm::V3Local)?,
+            v4: ring(KeyForm::V4Local)?,
         })
     }
 
@@ -222,6 +268,45 @@ impl VersionedRings {
     }
 }
 
+impl KeyForm {
+    fn generate(self) -> Result<(AnyKey, Zeroizing<String>), RootKeyError> {
+        Ok(match self {
+            Self::V3Local => {
+                let key = Key::<V3, Local>::generate(&SystemRandom)?;
+                let text = key.to_paserk();
+                (key.into(), text)
+            }
+            Self::V4Local => {
+                let key = Key::<V4, Local>::generate(&SystemRandom)?;
+                let text = key.to_paserk();
+                (key.into(), text)
+            }
+            Self::V4Secret => {
+                let key = Key::<V4, Secret>::generate(&SystemRandom)?;
+                let text = key.to_paserk();
+                (key.into(), text)
+            }
+        })
+    }
+
+    fn read(self, text: &[u8]) -> Option<AnyKey> {
+        let text = std::str::from_utf8(text).ok()?;
+        match self {
+            Self::V3Local => Key::<V3, Local>::from_paserk(text).ok().map(AnyKey::from),
+            Self::V4Local => Key::<V4, Local>::from_paserk(text).ok().map(AnyKey::from),
+            Self::V4Secret => Key::<V4, Secret>::from_paserk(text).ok().map(AnyKey::from),
+        }
+    }
+
+    const fn id_prefix(self) -> &'static str {
+        match self {
+            Self::V3Local => "k3.lid.",
+            Self::V4Local => "k4.lid.",
+            Self::V4Secret => "k4.pid.",
+        }
+    }
+}
+
 impl Schedule {
     fn window_of(&self, secret: &SealedSecret) -> Window {
         let ends = secret
@@ -229,36 +314,6 @@ impl Schedule {
             .unwrap_or(later(secret.not_before, self.mints + self.overlap));
         let mints_until = ends.saturating_sub(self.overlap).unwrap_or(ends);
         Window::new(secret.not_before, mints_until, ends)
-    }
-}
-
-fn new_key(version: TokenVersion) -> Result<(AnyKey, Zeroizing<String>), RootKeyError> {
-    Ok(match version {
-        TokenVersion::V3 => {
-            let key = Key::<V3, Local>::generate(&SystemRandom)?;
-            let text = key.to_paserk();
-            (key.into(), text)
-        }
-        TokenVersion::V4 => {
-            let key = Key::<V4, Local>::generate(&SystemRandom)?;
-            let text = key.to_paserk();
-            (key.into(), text)
-        }
-    })
-}
-
-fn read_key(version: TokenVersion, text: &[u8]) -> Option<AnyKey> {
-    let text = std::str::from_utf8(text).ok()?;
-    match version {
-        TokenVersion::V3 => Key::<V3, Local>::from_paserk(text).ok().map(AnyKey::from),
-        TokenVersion::V4 => Key::<V4, Local>::from_paserk(text).ok().map(AnyKey::from),
-    }
-}
-
-fn id_prefix(version: TokenVersion) -> &'static str {
-    match version {
-        TokenVersion::V3 => "k3.lid.",
-        TokenVersion::V4 => "k4.lid.",
     }
 }
 

@@ -21,7 +21,7 @@ pub use error::{ClaimError, InvalidKey, MintError, PaserkError, TokenError};
 pub use key::{Key, Pairs};
 pub use paserk::KeyId;
 pub use random::{Random, RandomnessUnavailable, SystemRandom};
-pub use ring::{AnyKey, KeyRing, KeySet, Window};
+pub use ring::{AnyKey, KeyRing, KeySet, PublishedKey, Window};
 pub use rules::Rules;
 pub use signer::{MemorySigner, SignError, Signer, SignsElsewhere};
 pub use token::{

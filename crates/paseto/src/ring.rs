@@ -216,17 +216,24 @@ impl KeySet {
         })
     }
 
-    /// The public keys accepted at `now`, as PASERK text, to be published.
-    pub fn published(&self, now: Timestamp) -> Vec<String> {
-        let mut published: Vec<String> = self
+    /// The public keys accepted at `now`, those that mint later included, in the order of their windows.
+    ///
+    /// A verifier that keeps a copy for as long as a key is in the ring before it mints never meets one that it does
+    /// not know.
+    pub fn published(&self, now: Timestamp) -> Vec<PublishedKey> {
+        let mut published: Vec<PublishedKey> = self
             .slots
             .values()
-            .filter_map(|(_, slot)| match slot {
-                Slot::Kept(entry) if now < entry.window.accepted_until => entry.key.0.published(),
+            .filter_map(|(id, slot)| match slot {
+                Slot::Kept(entry) if now < entry.window.accepted_until => Some(PublishedKey {
+                    id: id.clone(),
+                    paserk: entry.key.0.published()?,
+                    window: entry.window,
+                }),
                 _ => None,
             })
             .collect();
-        published.sort();
+        published.sort_by(|a, b| (a.window.mints_from, &a.id).cmp(&(b.window.mints_from, &b.id)));
         published
     }
 
@@ -256,6 +263,18 @@ impl KeySet {
             since,
         })
     }
+}
+
+/// A public key as a ring gives it out: no secret in it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct PublishedKey {
+    /// What tokens name it by: PASERK `pid`.
+    pub id: KeyId,
+    /// The key as text: PASERK `public`.
+    pub paserk: String,
+    /// When it mints, and until when it is accepted.
+    pub window: Window,
 }
 
 #[derive(Debug, Clone)]

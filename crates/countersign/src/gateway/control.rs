@@ -1,4 +1,4 @@
-//! The agents' API on the gateway's own authority: bundle, enrolment, renewal, tokens, services.
+//! The agents' API on the gateway's own authority: bundle, identity keys, enrolment, renewal, tokens, services.
 
 use std::sync::Arc;
 
@@ -16,6 +16,7 @@ use super::problem::Problem;
 use super::{Gateway, session};
 use crate::access::{AccessToken, Bearer};
 use crate::enrolment::{Admission, EnrolRefusal, EnrolRequest, RenewRefusal};
+use crate::identity::PublishedKeys;
 
 /// Answers a request for the gateway itself.
 ///
@@ -30,6 +31,7 @@ pub(super) async fn answer(
 ) -> Result<Response<Bytes>, Problem> {
     match (&request.method, request.uri.path()) {
         (&Method::GET, "/.well-known/countersign/bundle") => Ok(bundle(gateway)),
+        (&Method::GET, PublishedKeys::PATH) => Ok(identity_keys(gateway)),
         (&Method::POST, "/v1/enrol") => enrol(gateway, channel, read(body)?).await,
         (&Method::POST, "/v1/renew") => renew(gateway, channel, read(body)?).await,
         (&Method::POST, "/v1/token") => token(gateway, channel),
@@ -78,6 +80,16 @@ struct ServiceBody<'a> {
 fn bundle(gateway: &Gateway) -> Response<Bytes> {
     let document = gateway.custody.authority.trust().signed().to_json();
     json(Bytes::from(document))
+}
+
+/// The keys that verify identity tokens: public, and the same for everyone.
+pub(super) fn identity_keys(gateway: &Gateway) -> Response<Bytes> {
+    let keys = gateway.custody.identity.published(Timestamp::now());
+    let mut response = json(Bytes::from(keys.to_json()));
+    let kept_for = format!("public, max-age={}", PublishedKeys::KEPT_FOR.as_secs());
+    let kept_for = HeaderValue::from_str(&kept_for).expect("it is ASCII");
+    response.headers_mut().insert(CACHE_CONTROL, kept_for);
+    response
 }
 
 async fn enrol(

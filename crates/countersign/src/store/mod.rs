@@ -122,14 +122,17 @@ pub(crate) enum SecretKind {
     AccessKey,
     /// Seals join tokens.
     JoinKey,
+    /// Signs identity tokens.
+    IdentityKey,
 }
 
 impl SecretKind {
-    const ALL: [Self; 4] = [
+    const ALL: [Self; 5] = [
         Self::TrustDomainKey,
         Self::Anchor,
         Self::AccessKey,
         Self::JoinKey,
+        Self::IdentityKey,
     ];
 
     /// The name in the store.
@@ -139,6 +142,7 @@ impl SecretKind {
             Self::Anchor => "anchor",
             Self::AccessKey => "access-key",
             Self::JoinKey => "join-key",
+            Self::IdentityKey => "identity-key",
         }
     }
 

@@ -225,13 +225,15 @@ fn published_keys_verify_elsewhere_and_never_hold_a_secret() {
     );
     let token = mint(&ring, at(1));
     let published = ring.keys().published(at(1));
-    let [paserk] = published.as_slice() else {
+    let [key] = published.as_slice() else {
         panic!("{published:?}")
     };
-    let elsewhere = KeySet::new().with(
-        Key::<V4, Public>::from_paserk(paserk).unwrap(),
-        Window::from(at(0)),
+    let public = Key::<V4, Public>::from_paserk(&key.paserk).unwrap();
+    assert_eq!(
+        (public.id(), key.window),
+        (key.id.clone(), Window::from(at(1)))
     );
+    let elsewhere = KeySet::new().with(public, key.window);
     assert_eq!(elsewhere.current(at(1)), None);
     assert!(verify(&KeyRing::new(elsewhere), &token, at(1)).is_ok());
 }

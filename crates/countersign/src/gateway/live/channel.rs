@@ -9,7 +9,9 @@ use std::time::Duration;
 
 use countersign_channel::ChannelRecord;
 use countersign_channel::tunnel::{Counters, Cut};
+use countersign_paseto::MintError;
 use countersign_policy::{Facts, Permit, Principal, Request};
+use http::HeaderValue;
 use jiff::Timestamp;
 use tokio::sync::{Notify, Semaphore};
 use tokio::time::Instant;
@@ -18,6 +20,7 @@ use super::{ChannelId, CutReason, decision_id, lock};
 use crate::gateway::Running;
 use crate::gateway::patience::Patience;
 use crate::hop::Hop;
+use crate::identity::{Call, IdentityCache, IdentityTokens};
 use crate::operator;
 
 /// One open channel.
@@ -36,6 +39,7 @@ pub(crate) struct LiveChannel {
     session: Mutex<Option<Session>>,
     own_session: OnceLock<Session>,
     last_token: Mutex<Option<([u8; 32], Session)>>,
+    identities: IdentityCache,
     session_changed: Notify,
     streams: Mutex<HashMap<u64, Arc<LiveStream>>>,
     last_stream: AtomicU64,
@@ -91,6 +95,7 @@ impl LiveChannel {
             session: Mutex::default(),
             own_session: OnceLock::new(),
             last_token: Mutex::default(),
+            identities: IdentityCache::default(),
             session_changed: Notify::new(),
             streams: Mutex::default(),
             last_stream: AtomicU64::new(0),
@@ -206,6 +211,27 @@ impl LiveChannel {
     pub(crate) fn remember_token(&self, token: &str, session: Session) {
         *lock(&self.last_token) = Some((token_digest(token), session.clone()));
         self.set_session(session);
+    }
+
+    /// The value of `Countersign-Identity` for a request of this session to a service.
+    ///
+    /// # Errors
+    ///
+    /// A token was needed and none could be minted.
+    pub(crate) fn identity_token(
+        &self,
+        tokens: &IdentityTokens,
+        service: &str,
+        session: &Session,
+        now: Timestamp,
+    ) -> Result<HeaderValue, MintError> {
+        let call = Call {
+            channel: &self.id,
+            post_quantum: !self.record.is_classical(),
+            facts: &session.facts,
+            service,
+        };
+        self.identities.header(tokens, call, now)
     }
 
     /// Cuts each stream whose session ends and was not renewed before; runs as long as the channel.

@@ -1,0 +1,144 @@
+//! Identity tokens: how an upstream service learns, by signature, who is calling.
+//!
+//! `v4.public`, signed by the gateway and verified by anyone with its public keys, which [`PublishedKeys`] holds. A token
+//! is for one service and lives a minute. It is minted once for each channel, service and principal, and again at half its
+//! life, so that what a request costs is a look into its channel's [`IdentityCache`].
+
+mod cache;
+mod published;
+
+use std::fmt::Display;
+use std::sync::Arc;
+use std::time::Duration;
+
+use countersign_channel::identity::TrustDomain;
+use countersign_paseto::{Claims, KeyId, MintError, SystemRandom};
+use countersign_policy::{Appraisal, Facts, Principal};
+use jiff::{SignedDuration, Timestamp};
+use serde::Serialize;
+
+pub(crate) use self::cache::IdentityCache;
+pub(crate) use self::published::PublishedKeys;
+use crate::root_key::{RootKey, RootKeyError};
+use crate::rotation::{KeyForm, RotatingRing, RotationError, Schedule};
+use crate::state::State;
+use crate::store::{SealedSecret, SecretKind};
+
+/// Mints identity tokens.
+pub(crate) struct IdentityTokens {
+    ring: RotatingRing,
+    issuer: String,
+}
+
+/// Whom a token speaks of, where, and to which service.
+#[derive(Clone, Copy)]
+pub(crate) struct Call<'a> {
+    /// The channel's id, as log, audit and `sessions` have it.
+    pub(crate) channel: &'a dyn Display,
+    /// Whether the channel's key exchange holds against a quantum computer.
+    pub(crate) post_quantum: bool,
+    /// Who calls, as it was proven.
+    pub(crate) facts: &'a Facts,
+    /// The service's name.
+    pub(crate) service: &'a str,
+}
+
+/// What a token says beside its registered claims: docs/identity.md.
+#[derive(Serialize)]
+struct IdentityClaims<'a> {
+    principal: &'a Principal,
+    channel: ChannelClaims<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    appraisal: Option<&'a Appraisal>,
+}
+
+#[derive(Serialize)]
+struct ChannelClaims<'a> {
+    id: String,
+    stage: &'a str,
+    profile: &'a str,
+    group: &'a str,
+    post_quantum: bool,
+}
+
+impl IdentityTokens {
+    /// Opens the key ring of identity tokens.
+    ///
+    /// # Errors
+    ///
+    /// A key in the store does not open.
+    pub(crate) fn load(
+        trust_domain: &TrustDomain,
+        (state, root): (&Arc<State>, &Arc<RootKey>),
+        secrets: &[SealedSecret],
+    ) -> Result<Self, RootKeyError> {
+        let parts = (Arc::clone(state), Arc::clone(root));
+        let of = (SecretKind::IdentityKey, KeyForm::V4Secret);
+        Ok(Self {
+            ring: RotatingRing::load(of, SCHEDULE, parts, secrets)?,
+            issuer: format!("spiffe://{trust_domain}"),
+        })
+    }
+
+    /// Mints a token for calls of a principal on a channel to a service.
+    ///
+    /// # Errors
+    ///
+    /// No key is in its time, or there is no randomness.
+    pub(crate) fn mint(&self, call: Call<'_>, now: Timestamp) -> Result<String, MintError> {
+        let (principal, channel) = (call.facts.principal(), call.facts.channel());
+        let claims = Claims::new(IdentityClaims {
+            principal,
+            channel: ChannelClaims {
+                id: call.channel.to_string(),
+                stage: &channel.stage,
+                profile: &channel.profile,
+                group: &channel.group,
+                post_quantum: call.post_quantum,
+            },
+            appraisal: call.facts.appraisal(),
+        })
+        .issuer(self.issuer.as_str())
+        .subject(principal.name())
+        .audience(call.service)
+        .issued_at(now)
+        .not_before(now)
+        .expires_at(now + LIFETIME)
+        .token_id(crate::random::id());
+        // No implicit assertion: these keys sign nothing else, and not every library has assertions.
+        self.ring.keys().mint(&claims, b"", now, &SystemRandom)
+    }
+
+    /// The keys that verify what was and will be minted, for whoever asks.
+    pub(crate) fn published(&self, now: Timestamp) -> PublishedKeys {
+        PublishedKeys::new(&self.issuer, self.ring.keys().keys().published(now))
+    }
+
+    /// Lets keys take turns. Gives the ids of new ones.
+    ///
+    /// # Errors
+    ///
+    /// The store cannot be written.
+    pub(crate) async fn rotate(&self, now: Timestamp) -> Result<Vec<KeyId>, RotationError> {
+        let added = self.ring.extend(now, now).await?;
+        self.ring.drop_ended(now).await?;
+        Ok(added)
+    }
+}
+
+/// How long a token is good.
+pub(crate) const LIFETIME: Duration = Duration::from_secs(60);
+
+/// How old a token may be when it is sent: what is left is for the way, and for clocks that differ.
+const RENEWED_AFTER: Duration = Duration::from_secs(30);
+
+/// A new key each week. It is published a day before it signs, which is longer than any copy of the keys is kept, and an
+/// hour after, which is longer than any token lives.
+const SCHEDULE: Schedule = Schedule {
+    mints: SignedDuration::from_hours(7 * 24),
+    overlap: SignedDuration::from_hours(1),
+    ahead: SignedDuration::from_hours(24),
+};
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,198 @@
+use std::collections::BTreeSet;
+use std::net::{IpAddr, Ipv4Addr};
+
+use countersign_channel::Profile;
+use countersign_paseto::{Key, KeyRing, KeySet, Public, Rules, TokenError, V4, Verified, Window};
+use countersign_policy::ChannelFacts;
+use tempfile::TempDir;
+
+use super::*;
+use crate::audit::WhenUnwritable;
+use crate::custody::{Custody, CustodyConfig};
+
+async fn custody() -> (TempDir, Custody) {
+    let folder = tempfile::tempdir().unwrap();
+    let config = CustodyConfig {
+        trust_domain: TrustDomain::parse("example.org").unwrap(),
+        gateway: "main".to_owned(),
+        profiles: vec![Profile::HybridV1],
+        store_file: folder.path().join("gateway.db"),
+        root_key_file: folder.path().join("root.key"),
+        audit_file: folder.path().join("audit.jsonl"),
+        when_unaudited: WhenUnwritable::Refuse,
+    };
+    let custody = Custody::open(&config, start()).await.unwrap();
+    (folder, custody)
+}
+
+fn start() -> Timestamp {
+    Timestamp::from_second(1_800_000_000).unwrap()
+}
+
+fn after(seconds: i64) -> Timestamp {
+    start() + SignedDuration::from_secs(seconds)
+}
+
+/// Facts of an anonymous client that came from this address.
+fn facts(last: u8) -> Facts {
+    Facts::anonymous(ChannelFacts {
+        stage: "hybrid".to_owned(),
+        profile: "hybrid@1".to_owned(),
+        group: "X25519MLKEM768".to_owned(),
+        signature_scheme: None,
+        suite: "TLS_AES_256_GCM_SHA384".to_owned(),
+        sni: None,
+        source: IpAddr::V4(Ipv4Addr::new(192, 0, 2, last)),
+        listener: "main".to_owned(),
+        exception: None,
+    })
+}
+
+fn call<'a>(facts: &'a Facts, service: &'a str) -> Call<'a> {
+    Call {
+        channel: &"6f1c2d3e4a5b6c7d",
+        post_quantum: true,
+        facts,
+        service,
+    }
+}
+
+/// What an upstream does: it has the published keys and nothing else.
+fn verify(
+    keys: &PublishedKeys,
+    token: &str,
+    service: &str,
+    now: Timestamp,
+) -> Result<Verified<serde_json::Value>, TokenError> {
+    let with = |set: KeySet, key: &published::IdentityKey| {
+        let public = Key::<V4, Public>::from_paserk(&key.paserk).unwrap();
+        assert_eq!(public.id().to_string(), key.kid);
+        set.with(
+            public,
+            Window::new(key.not_before, key.not_after, key.not_after),
+        )
+    };
+    let ring = KeyRing::new(keys.keys.iter().fold(KeySet::new(), with));
+    let rules = Rules::new()
+        .issuer("spiffe://example.org")
+        .audience(service)
+        .maximum_lifetime(LIFETIME);
+    ring.verify(token, b"", &rules, now)
+}
+
+fn check_refused(keys: &PublishedKeys, token: &str, service: &str, now: Timestamp, why: &str) {
+    let message = verify(keys, token, service, now).unwrap_err().to_string();
+    assert!(message.starts_with(why), "{message}");
+}
+
+#[tokio::test]
+async fn a_token_says_who_calls_which_service_on_what_channel() {
+    let (_folder, custody) = custody().await;
+    let facts = facts(7);
+    let token = custody
+        .identity
+        .mint(call(&facts, "wiki"), start())
+        .unwrap();
+    assert!(token.starts_with("v4.public."));
+    let keys = custody.identity.published(start());
+    let verified = verify(&keys, &token, "wiki", start()).unwrap();
+    let expected = serde_json::json!({
+        "principal": { "kind": "anonymous" },
+        "channel": {
+            "id": "6f1c2d3e4a5b6c7d", "stage": "hybrid", "profile": "hybrid@1",
+            "group": "X25519MLKEM768", "post_quantum": true,
+        },
+    });
+    assert_eq!(*verified.claims(), expected);
+    assert_eq!(verified.subject(), Some("anonymous"));
+    assert_eq!(verified.expires_at(), Some(after(60)));
+}
+
+#[tokio::test]
+async fn a_token_is_for_one_service_and_one_minute() {
+    let (_folder, custody) = custody().await;
+    let facts = facts(7);
+    let token = custody
+        .identity
+        .mint(call(&facts, "wiki"), start())
+        .unwrap();
+    let keys = custody.identity.published(start());
+    check_refused(&keys, &token, "payroll", start(), "claim `aud` is ");
+    assert!(verify(&keys, &token, "wiki", after(59)).is_ok());
+    check_refused(&keys, &token, "wiki", after(60), "claim `exp` is ");
+}
+
+#[tokio::test]
+async fn a_channels_token_is_minted_again_at_half_its_life() {
+    let (_folder, custody) = custody().await;
+    let (facts, cache) = (facts(7), IdentityCache::default());
+    let at = |seconds| {
+        let header = cache.header(&custody.identity, call(&facts, "wiki"), after(seconds));
+        header.unwrap()
+    };
+    let first = at(0);
+    assert_eq!(at(29), first);
+    let second = at(30);
+    assert_ne!(second, first);
+    assert_eq!(at(59), second);
+    let later = at(3600);
+    assert_ne!(at(60), later, "a clock that was set back keeps no token");
+}
+
+#[tokio::test]
+async fn each_service_and_principal_of_a_channel_has_a_token_of_its_own() {
+    let (_folder, custody) = custody().await;
+    let (one, other, cache) = (facts(7), facts(8), IdentityCache::default());
+    let header = |facts, service| {
+        let header = cache.header(&custody.identity, call(facts, service), start());
+        header.unwrap().to_str().unwrap().to_owned()
+    };
+    let calls = [(&one, "wiki"), (&one, "payroll"), (&other, "wiki")];
+    let tokens: BTreeSet<_> = calls.iter().map(|(f, s)| header(f, s)).collect();
+    assert_eq!(tokens.len(), 3);
+    let again: BTreeSet<_> = calls.iter().map(|(f, s)| header(f, s)).collect();
+    assert_eq!(again, tokens);
+}
+
+/// Three weeks in which a verifier asks for the keys as seldom as the rules for copies let it.
+#[tokio::test]
+async fn a_verifier_with_an_old_copy_of_the_keys_knows_every_key_that_signs() {
+    let (_folder, custody) = custody().await;
+    let facts = facts(7);
+    let mut copy = custody.identity.published(start());
+    let mut used = BTreeSet::new();
+    for minute in (0..3 * 7 * 24 * 60).step_by(10) {
+        let now = after(minute * 60);
+        custody.identity.rotate(now).await.unwrap();
+        let token = custody.identity.mint(call(&facts, "wiki"), now).unwrap();
+        let verified = verify(&copy, &token, "wiki", after(minute * 60 + 59)).unwrap();
+        used.insert(verified.key_id().unwrap().to_string());
+        if minute % (12 * 60) == 0 {
+            copy = custody.identity.published(now);
+        }
+    }
+    assert_eq!(used.len(), 3);
+    assert!(copy.keys.len() <= 2, "keys that ended are dropped");
+}
+
+#[tokio::test]
+async fn a_restart_signs_with_the_same_key() {
+    let (folder, first) = custody().await;
+    let facts = facts(7);
+    let token = first.identity.mint(call(&facts, "wiki"), start()).unwrap();
+    first.close().await.unwrap();
+    drop(first);
+    let config = CustodyConfig {
+        trust_domain: TrustDomain::parse("example.org").unwrap(),
+        gateway: "main".to_owned(),
+        profiles: vec![Profile::HybridV1],
+        store_file: folder.path().join("gateway.db"),
+        root_key_file: folder.path().join("root.key"),
+        audit_file: folder.path().join("audit.jsonl"),
+        when_unaudited: WhenUnwritable::Refuse,
+    };
+    let again = Custody::open(&config, after(10)).await.unwrap();
+    let keys = again.identity.published(after(10));
+    verify(&keys, &token, "wiki", after(10)).unwrap();
+    assert_eq!(keys.keys.len(), 1);
+}
