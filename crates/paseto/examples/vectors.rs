@@ -50,15 +50,17 @@ where
     Ok(())
 }
 
-fn sealed<V: Seals + Pairs + Generates<Local> + Generates<Secret>>() -> Result<Value, Box<dyn Error>>
+fn sealed<V>() -> Result<Value, Box<dyn Error>>
+where
+    V: Seals + Generates<Local> + Generates<<V as Seals>::With>,
 {
     let local = Key::<V, Local>::generate(&SystemRandom)?;
-    let secret = Key::<V, Secret>::generate(&SystemRandom)?;
+    let secret = Key::<V, V::With>::generate(&SystemRandom)?;
     Ok(json!({
         "type": "seal",
         "key": *local.to_paserk(),
         "secret": *secret.to_paserk(),
-        "paserk": local.seal(&secret.public(), &SystemRandom)?,
+        "paserk": local.seal(&secret.recipient(), &SystemRandom)?,
     }))
 }
 

@@ -6,7 +6,7 @@ use zeroize::Zeroizing;
 
 use crate::error::InvalidKey;
 use crate::random::{Random, RandomnessUnavailable};
-use crate::version::{Generates, Holds, Kind, Local, Public, Secret};
+use crate::version::{Generates, Holds, Kind, Local, Public, SealPublic, Secret};
 
 /// A key of version `V` and kind `K`, such as `Key<V4, Local>`.
 ///
@@ -68,6 +68,13 @@ impl<V: Holds<Public>> Key<V, Public> {
     }
 }
 
+impl<V: Holds<SealPublic>> Key<V, SealPublic> {
+    /// The key's bytes, which are no secret.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        V::serialize(&self.material).to_vec()
+    }
+}
+
 impl<V: Pairs> Key<V, Secret> {
     /// The key that verifies what this one signs.
     pub fn public(&self) -> Key<V, Public> {
@@ -79,7 +86,11 @@ impl<V: Pairs> Key<V, Secret> {
 
 impl<V: Holds<K>, K: Kind> fmt::Debug for Key<V, K> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "Key({}.{})", V::PASERK, K::PLAIN)
+        write!(formatter, "Key({}.{}", V::PASERK, K::PLAIN)?;
+        match V::DRAFT_REVISION {
+            Some(revision) => write!(formatter, ", draft {revision})"),
+            None => formatter.write_str(")"),
+        }
     }
 }
 
@@ -100,11 +111,15 @@ pub(crate) fn cut<const A: usize, const B: usize>(hash: &[u8]) -> (Zeroizing<[u8
 
 /// Thirty-two bytes of symmetric key, as all versions have.
 pub(crate) fn symmetric(bytes: &[u8]) -> Result<Zeroizing<[u8; 32]>, InvalidKey> {
-    let bytes = <&[u8; 32]>::try_from(bytes).map_err(|_| InvalidKey::Length {
-        expected: 32,
+    Ok(Zeroizing::new(*sized(bytes)?))
+}
+
+/// As many bytes as a key has.
+pub(crate) fn sized<const N: usize>(bytes: &[u8]) -> Result<&[u8; N], InvalidKey> {
+    bytes.try_into().map_err(|_| InvalidKey::Length {
+        expected: N,
         found: bytes.len(),
-    })?;
-    Ok(Zeroizing::new(*bytes))
+    })
 }
 
 const _: () = {

@@ -14,6 +14,10 @@ mod v1;
 mod v2;
 mod v3;
 mod v4;
+#[cfg(feature = "draft")]
+mod v5;
+#[cfg(feature = "draft")]
+mod v6;
 mod version;
 
 pub use claims::{Claims, Registered, Verified};
@@ -32,6 +36,11 @@ pub use v1::InsecureV1;
 pub use v2::V2;
 pub use v3::V3;
 pub use v4::V4;
+#[cfg(feature = "draft")]
+pub use v5::V5;
+#[cfg(feature = "draft")]
+pub use v6::V6;
 pub use version::{
-    Asserts, Generates, Holds, Kind, Local, Mints, Opens, Public, Purpose, Secret, Version,
+    Asserts, Generates, Holds, Kind, Local, Mints, Opens, Public, Purpose, SealPublic, SealSecret,
+    Secret, Version,
 };

@@ -20,7 +20,7 @@ mod id;
 mod password;
 mod pie;
 mod seal;
-mod suite;
+pub(crate) mod suite;
 
 pub(crate) use id::HASH_LEN;
 pub use id::{Identifies, KeyId};
@@ -31,7 +31,7 @@ pub use seal::Seals;
 use crate::encoding;
 use crate::error::PaserkError;
 use crate::key::Key;
-use crate::version::{Holds, Kind, Local, Secret};
+use crate::version::{Holds, Kind, Local, SealSecret, Secret};
 
 impl<V: Holds<K>, K: Kind> Key<V, K> {
     /// The key as text: the secret itself unless the kind is [`Public`](crate::Public).
@@ -58,7 +58,7 @@ fn plain_header<V: Holds<K>, K: Kind>() -> String {
     format!("{}.{}.", V::PASERK, K::PLAIN)
 }
 
-/// A kind of key that must not be seen: [`Local`] or [`Secret`].
+/// A kind of key that must not be seen: [`Local`], [`Secret`] or [`SealSecret`].
 ///
 /// This trait is sealed: kinds are defined by the PASERK specification.
 pub trait Confidential: Kind {
@@ -74,6 +74,11 @@ impl Confidential for Local {
 }
 
 impl Confidential for Secret {
+    const WRAPPED: &'static str = "secret-wrap";
+    const PROTECTED: &'static str = "secret-pw";
+}
+
+impl Confidential for SealSecret {
     const WRAPPED: &'static str = "secret-wrap";
     const PROTECTED: &'static str = "secret-pw";
 }
@@ -94,5 +99,5 @@ fn decode(text: &str, header: &str) -> Result<Zeroizing<Vec<u8>>, PaserkError> {
     encoding::decode_secret(data).ok_or(PaserkError::Malformed)
 }
 
-/// The longest serialised key that is read: the largest, a wrapped RSA key, has some 1,700 bytes.
-pub const MAX_PASERK_LEN: usize = 4096;
+/// The longest serialised key that is read: the largest, an RSA key of 4,096 bits under a password, has some 4,600 bytes.
+pub const MAX_PASERK_LEN: usize = 6 * 1024;

@@ -60,7 +60,7 @@ pub struct LocalKey {
 }
 
 impl LocalKey {
-    fn new(key: Zeroizing<[u8; 32]>) -> Self {
+    pub(crate) fn new(key: Zeroizing<[u8; 32]>) -> Self {
         let salt = hmac::Key::new(hmac::HMAC_SHA384, &[]);
         let extracted = hmac::Key::new(hmac::HMAC_SHA384, hmac::sign(&salt, &*key).as_ref());
         Self { key, extracted }
@@ -73,6 +73,71 @@ impl LocalKey {
         block.update(nonce);
         block.update(&[1]);
         block.sign()
+    }
+
+    pub(crate) fn encrypt(
+        &self,
+        header: &[u8],
+        payload: &[u8],
+        context: Context<'_>,
+        random: &dyn Random,
+    ) -> Result<Vec<u8>, RandomnessUnavailable> {
+        let nonce = random::bytes::<32>(random)?;
+        let mut body = Vec::with_capacity(nonce.len() + payload.len() + TAG_LEN);
+        body.extend_from_slice(&nonce);
+        body.extend_from_slice(payload);
+        let ciphertext = body.split_at_mut(nonce.len()).1;
+        self.apply_keystream(&nonce, ciphertext);
+        let tag = self.tag(header, &nonce, ciphertext, context);
+        body.extend_from_slice(tag.as_ref());
+        Ok(body)
+    }
+
+    pub(crate) fn decrypt(
+        &self,
+        header: &[u8],
+        body: &mut [u8],
+        context: Context<'_>,
+    ) -> Result<Range<usize>, TokenError> {
+        let end = body
+            .len()
+            .checked_sub(TAG_LEN)
+            .ok_or(TokenError::NotAuthentic)?;
+        let (nonce, rest) = body
+            .split_first_chunk_mut::<32>()
+            .ok_or(TokenError::NotAuthentic)?;
+        let (ciphertext, found) = rest
+            .split_last_chunk_mut::<TAG_LEN>()
+            .ok_or(TokenError::NotAuthentic)?;
+        let tag = self.tag(header, nonce, ciphertext, context);
+        if !bool::from(tag.as_ref().ct_eq(found)) {
+            return Err(TokenError::NotAuthentic);
+        }
+        self.apply_keystream(nonce, ciphertext);
+        Ok(nonce.len()..end)
+    }
+
+    fn apply_keystream(&self, nonce: &[u8; 32], bytes: &mut [u8]) {
+        let split = self.expand(b"paseto-encryption-key", nonce);
+        let (encryption, counter) = cut::<32, 16>(split.as_ref());
+        aes_256_ctr(&*encryption, &counter, bytes);
+    }
+
+    fn tag(
+        &self,
+        header: &[u8],
+        nonce: &[u8],
+        ciphertext: &[u8],
+        context: Context<'_>,
+    ) -> hmac::Tag {
+        let authentication = self.expand(b"paseto-auth-key-for-aead", nonce);
+        let authentication = hmac::Key::new(hmac::HMAC_SHA384, authentication.as_ref());
+        let mut mac = hmac::Context::with_key(&authentication);
+        pae(
+            &[header, nonce, ciphertext, context.footer, context.assertion],
+            |bytes| mac.update(bytes),
+        );
+        mac.sign()
     }
 }
 
@@ -104,15 +169,7 @@ impl Mints<Local> for V3 {
         context: Context<'_>,
         random: &dyn Random,
     ) -> Result<Vec<u8>, RandomnessUnavailable> {
-        let nonce = random::bytes::<32>(random)?;
-        let mut body = Vec::with_capacity(nonce.len() + payload.len() + TAG_LEN);
-        body.extend_from_slice(&nonce);
-        body.extend_from_slice(payload);
-        let ciphertext = body.split_at_mut(nonce.len()).1;
-        apply_keystream(key, &nonce, ciphertext);
-        let tag = tag(key, &nonce, ciphertext, context);
-        body.extend_from_slice(tag.as_ref());
-        Ok(body)
+        key.encrypt(b"v3.local.", payload, context, random)
     }
 }
 
@@ -123,21 +180,7 @@ impl Opens<Local> for V3 {
         body: &mut [u8],
         context: Context<'_>,
     ) -> Result<Range<usize>, TokenError> {
-        let end = body
-            .len()
-            .checked_sub(TAG_LEN)
-            .ok_or(TokenError::NotAuthentic)?;
-        let (nonce, rest) = body
-            .split_first_chunk_mut::<32>()
-            .ok_or(TokenError::NotAuthentic)?;
-        let (ciphertext, found) = rest
-            .split_last_chunk_mut::<TAG_LEN>()
-            .ok_or(TokenError::NotAuthentic)?;
-        if !bool::from(tag(key, nonce, ciphertext, context).as_ref().ct_eq(found)) {
-            return Err(TokenError::NotAuthentic);
-        }
-        apply_keystream(key, nonce, ciphertext);
-        Ok(nonce.len()..end)
+        key.decrypt(b"v3.local.", body, context)
     }
 }
 
@@ -285,29 +328,6 @@ pub(crate) fn signed(public: &[u8; POINT_LEN], payload: &[u8], context: Context<
         context.footer,
         context.assertion,
     ])
-}
-
-fn apply_keystream(key: &LocalKey, nonce: &[u8; 32], bytes: &mut [u8]) {
-    let split = key.expand(b"paseto-encryption-key", nonce);
-    let (encryption, counter) = cut::<32, 16>(split.as_ref());
-    aes_256_ctr(&*encryption, &counter, bytes);
-}
-
-fn tag(key: &LocalKey, nonce: &[u8], ciphertext: &[u8], context: Context<'_>) -> hmac::Tag {
-    let authentication = key.expand(b"paseto-auth-key-for-aead", nonce);
-    let authentication = hmac::Key::new(hmac::HMAC_SHA384, authentication.as_ref());
-    let mut mac = hmac::Context::with_key(&authentication);
-    pae(
-        &[
-            b"v3.local.",
-            nonce,
-            ciphertext,
-            context.footer,
-            context.assertion,
-        ],
-        |bytes| mac.update(bytes),
-    );
-    mac.sign()
 }
 
 /// AES-256 in counter mode; the counter is the whole block, 128 bits, big-endian (NIST SP 800-38A section B.1).

@@ -76,16 +76,7 @@ impl Mints<Local> for V4 {
         context: Context<'_>,
         random: &dyn Random,
     ) -> Result<Vec<u8>, RandomnessUnavailable> {
-        let nonce = random::bytes::<32>(random)?;
-        let keys = LocalKeys::derive(key, &nonce);
-        let mut body = Vec::with_capacity(nonce.len() + payload.len() + TAG_LEN);
-        body.extend_from_slice(&nonce);
-        body.extend_from_slice(payload);
-        let ciphertext = body.split_at_mut(nonce.len()).1;
-        keys.apply_keystream(ciphertext);
-        let tag = keys.tag(&nonce, ciphertext, context);
-        body.extend_from_slice(&tag);
-        Ok(body)
+        encrypt(key, b"v4.local.", payload, context, random)
     }
 }
 
@@ -96,23 +87,52 @@ impl Opens<Local> for V4 {
         body: &mut [u8],
         context: Context<'_>,
     ) -> Result<Range<usize>, TokenError> {
-        let end = body
-            .len()
-            .checked_sub(TAG_LEN)
-            .ok_or(TokenError::NotAuthentic)?;
-        let (nonce, rest) = body
-            .split_first_chunk_mut::<32>()
-            .ok_or(TokenError::NotAuthentic)?;
-        let (ciphertext, tag) = rest
-            .split_last_chunk_mut::<TAG_LEN>()
-            .ok_or(TokenError::NotAuthentic)?;
-        let keys = LocalKeys::derive(key, nonce);
-        if !bool::from(keys.tag(nonce, ciphertext, context).ct_eq(tag)) {
-            return Err(TokenError::NotAuthentic);
-        }
-        keys.apply_keystream(ciphertext);
-        Ok(nonce.len()..end)
+        decrypt(key, b"v4.local.", body, context)
     }
+}
+
+pub(crate) fn encrypt(
+    key: &[u8; 32],
+    header: &[u8],
+    payload: &[u8],
+    context: Context<'_>,
+    random: &dyn Random,
+) -> Result<Vec<u8>, RandomnessUnavailable> {
+    let nonce = random::bytes::<32>(random)?;
+    let keys = LocalKeys::derive(key, &nonce);
+    let mut body = Vec::with_capacity(nonce.len() + payload.len() + TAG_LEN);
+    body.extend_from_slice(&nonce);
+    body.extend_from_slice(payload);
+    let ciphertext = body.split_at_mut(nonce.len()).1;
+    keys.apply_keystream(ciphertext);
+    let tag = keys.tag(header, &nonce, ciphertext, context);
+    body.extend_from_slice(&tag);
+    Ok(body)
+}
+
+pub(crate) fn decrypt(
+    key: &[u8; 32],
+    header: &[u8],
+    body: &mut [u8],
+    context: Context<'_>,
+) -> Result<Range<usize>, TokenError> {
+    let end = body
+        .len()
+        .checked_sub(TAG_LEN)
+        .ok_or(TokenError::NotAuthentic)?;
+    let (nonce, rest) = body
+        .split_first_chunk_mut::<32>()
+        .ok_or(TokenError::NotAuthentic)?;
+    let (ciphertext, found) = rest
+        .split_last_chunk_mut::<TAG_LEN>()
+        .ok_or(TokenError::NotAuthentic)?;
+    let keys = LocalKeys::derive(key, nonce);
+    let tag = keys.tag(header, nonce, ciphertext, context);
+    if !bool::from(tag.ct_eq(found)) {
+        return Err(TokenError::NotAuthentic);
+    }
+    keys.apply_keystream(ciphertext);
+    Ok(nonce.len()..end)
 }
 
 /// Thirty-two bytes, and the point of Ed25519 that they stand for, decompressed once.
@@ -309,16 +329,16 @@ impl LocalKeys {
         XChaCha20::new((&*self.encryption).into(), (&self.nonce).into()).apply_keystream(bytes);
     }
 
-    fn tag(&self, nonce: &[u8], ciphertext: &[u8], context: Context<'_>) -> [u8; TAG_LEN] {
+    fn tag(
+        &self,
+        header: &[u8],
+        nonce: &[u8],
+        ciphertext: &[u8],
+        context: Context<'_>,
+    ) -> [u8; TAG_LEN] {
         let mut mac = keyed::<U32>(&*self.authentication);
         pae(
-            &[
-                b"v4.local.",
-                nonce,
-                ciphertext,
-                context.footer,
-                context.assertion,
-            ],
+            &[header, nonce, ciphertext, context.footer, context.assertion],
             |bytes| mac.update(bytes),
         );
         mac.finalize().into_bytes().into()

@@ -16,6 +16,11 @@ pub trait Version: sealed::Sealed + Sized + 'static {
     /// The first part of a serialised key's header, such as `k4`.
     const PASERK: &'static str;
 
+    /// The revision of the draft that this version follows; `None` for the versions of the specification.
+    ///
+    /// Tokens and keys of a draft may be unreadable to the next revision.
+    const DRAFT_REVISION: Option<&'static str> = None;
+
     #[doc(hidden)]
     const ASSERTS: bool = true;
 }
@@ -28,7 +33,7 @@ pub trait Purpose: sealed::Sealed + 'static {
     const NAME: &'static str;
 }
 
-/// A kind of key: [`Local`], [`Public`] or [`Secret`].
+/// A kind of key: [`Local`], [`Public`] or [`Secret`], or [`SealPublic`] or [`SealSecret`].
 ///
 /// This trait is sealed: kinds are defined by the PASERK specification.
 pub trait Kind: sealed::Sealed + 'static {
@@ -50,6 +55,16 @@ pub enum Public {}
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Secret {}
 
+/// The kind of key that local keys are sealed to, in versions where that is not a [`Public`] one.
+///
+/// Its text has the header of a [`Public`] key and another length, so that the type tells them apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SealPublic {}
+
+/// The kind of key that opens what was sealed to a [`SealPublic`] one; its text has the header of a [`Secret`] key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SealSecret {}
+
 impl Purpose for Local {
     const NAME: &'static str = "local";
 }
@@ -69,6 +84,16 @@ impl Kind for Public {
 }
 
 impl Kind for Secret {
+    const PLAIN: &'static str = "secret";
+    const ID: &'static str = "sid";
+}
+
+impl Kind for SealPublic {
+    const PLAIN: &'static str = "public";
+    const ID: &'static str = "pid";
+}
+
+impl Kind for SealSecret {
     const PLAIN: &'static str = "secret";
     const ID: &'static str = "sid";
 }
@@ -141,8 +166,14 @@ pub(crate) mod sealed {
     impl Sealed for super::Local {}
     impl Sealed for super::Public {}
     impl Sealed for super::Secret {}
+    impl Sealed for super::SealPublic {}
+    impl Sealed for super::SealSecret {}
     impl Sealed for crate::InsecureV1 {}
     impl Sealed for crate::V2 {}
     impl Sealed for crate::V3 {}
     impl Sealed for crate::V4 {}
+    #[cfg(feature = "draft")]
+    impl Sealed for crate::V5 {}
+    #[cfg(feature = "draft")]
+    impl Sealed for crate::V6 {}
 }

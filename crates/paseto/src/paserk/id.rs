@@ -69,8 +69,10 @@ impl FromStr for KeyId {
             expected: "k4.lid.".to_owned(),
         };
         let (header, data) = text.split_at_checked(HEADER_LEN).ok_or_else(wrong_header)?;
-        let known = matches!(header.get(..3), Some("k1." | "k2." | "k3." | "k4."))
-            && matches!(header.get(3..), Some("lid." | "pid." | "sid."));
+        let known = matches!(
+            header.get(..3),
+            Some("k1." | "k2." | "k3." | "k4." | "k5." | "k6.")
+        ) && matches!(header.get(3..), Some("lid." | "pid." | "sid."));
         if !known {
             return Err(wrong_header());
         }

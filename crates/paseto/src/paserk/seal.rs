@@ -14,12 +14,12 @@ use super::pie::Wraps;
 use super::suite::{AesCtr, Suite, XChaCha, blake2b_256, sha384};
 use crate::encoding;
 use crate::error::{InvalidKey, PaserkError};
-use crate::key::{Key, cut};
+use crate::key::{Key, Pairs, cut};
 use crate::random::{self, Random, RandomnessUnavailable};
 use crate::v2::V2;
 use crate::v3::V3;
 use crate::v4::V4;
-use crate::version::{Holds, Local, Public, Secret, Version};
+use crate::version::{Holds, Kind, Local, Public, Secret, Version};
 
 impl<V: Seals> Key<V, Local> {
     /// The key as text that only the holder of `to`'s secret key opens, such as `k4.seal.…`. The text is no secret.
@@ -38,13 +38,17 @@ impl<V: Seals> Key<V, Local> {
     /// # Errors
     ///
     /// [`PaserkError::Key`] when `to` is weak, [`PaserkError::Randomness`] when `random` fails.
-    pub fn seal(&self, to: &Key<V, Public>, random: &dyn Random) -> Result<String, PaserkError> {
+    pub fn seal(&self, to: &Key<V, V::To>, random: &dyn Random) -> Result<String, PaserkError> {
         let mut text = header::<V>();
-        let (ephemeral, keys) = V::encapsulate(&to.material, text.as_bytes(), random)?;
+        let (sealed, keys) = V::encapsulate(&to.material, text.as_bytes(), random)?;
         let mut inner = self.expose_secret();
         keys.apply_keystream(&mut inner);
-        let tag = keys.tag(&[text.as_bytes(), &ephemeral, &inner]);
-        encoding::append(&mut text, &[tag.as_slice(), &ephemeral, &inner].concat());
+        let tag = keys.tag(&[text.as_bytes(), &sealed, &inner]);
+        let data = match V::SEALED_LAST {
+            true => [tag.as_slice(), &inner, &sealed].concat(),
+            false => [tag.as_slice(), &sealed, &inner].concat(),
+        };
+        encoding::append(&mut text, &data);
         Ok(text)
     }
 
@@ -53,19 +57,26 @@ impl<V: Seals> Key<V, Local> {
     /// # Errors
     ///
     /// [`PaserkError::NotAuthentic`] when it was sealed to another key, or altered.
-    pub fn unseal(text: &str, secret: &Key<V, Secret>) -> Result<Self, PaserkError> {
+    pub fn unseal(text: &str, secret: &Key<V, V::With>) -> Result<Self, PaserkError> {
         let header = header::<V>();
         let mut data = decode(text, &header)?;
         let (tag, rest) = data
             .split_at_mut_checked(V::Suite::TAG_LEN)
             .ok_or(PaserkError::Malformed)?;
-        let (ephemeral, inner) = rest
-            .split_at_mut_checked(V::EPHEMERAL_LEN)
-            .ok_or(PaserkError::Malformed)?;
-        let keys = V::decapsulate(&secret.material, header.as_bytes(), ephemeral)?;
-        keys.check(&[header.as_bytes(), ephemeral, inner], tag)?;
+        let (sealed, inner) = cut_sealed::<V>(rest).ok_or(PaserkError::Malformed)?;
+        let keys = V::decapsulate(&secret.material, header.as_bytes(), sealed)?;
+        keys.check(&[header.as_bytes(), sealed, inner], tag)?;
         keys.apply_keystream(inner);
         Ok(Self::from_bytes(inner)?)
+    }
+}
+
+impl<V: Seals> Key<V, V::With> {
+    /// The key that others seal to; in versions 2, 3 and 4 it is [`Key::public`].
+    pub fn recipient(&self) -> Key<V, V::To> {
+        Key {
+            material: V::recipient(&self.material),
+        }
     }
 }
 
@@ -73,29 +84,62 @@ fn header<V: Version>() -> String {
     format!("{}.seal.", V::PASERK)
 }
 
-/// A version that seals local keys to its public keys.
-pub trait Seals: Wraps + Holds<Public> + Holds<Secret> {
-    #[doc(hidden)]
-    const EPHEMERAL_LEN: usize;
+/// What `V` sealed, and the encrypted key, out of the data after the tag.
+fn cut_sealed<V: Seals>(data: &mut [u8]) -> Option<(&mut [u8], &mut [u8])> {
+    match V::SEALED_LAST {
+        true => {
+            let inner_len = data.len().checked_sub(V::SEALED_LEN)?;
+            let (inner, sealed) = data.split_at_mut_checked(inner_len)?;
+            Some((sealed, inner))
+        }
+        false => data.split_at_mut_checked(V::SEALED_LEN),
+    }
+}
 
-    /// An ephemeral public key, and the keys that it shares with `to`.
+/// A version that seals local keys to public keys.
+pub trait Seals: Wraps + Holds<<Self as Seals>::To> + Holds<<Self as Seals>::With> {
+    /// The kind of key to seal to: [`Public`], or [`SealPublic`](crate::SealPublic) where signing keys cannot do it.
+    type To: Kind;
+    /// The kind of key to unseal with: [`Secret`] or [`SealSecret`](crate::SealSecret).
+    type With: Kind;
+
+    /// The length of an ephemeral public key or a ciphertext.
+    #[doc(hidden)]
+    const SEALED_LEN: usize;
+
+    /// Whether it stands behind the encrypted key.
+    #[doc(hidden)]
+    const SEALED_LAST: bool = false;
+
+    #[doc(hidden)]
+    fn recipient(
+        secret: &<Self as Holds<Self::With>>::Material,
+    ) -> <Self as Holds<Self::To>>::Material;
+
+    /// An ephemeral public key or a ciphertext, and the keys that it shares with `to`.
     #[doc(hidden)]
     fn encapsulate(
-        to: &<Self as Holds<Public>>::Material,
+        to: &<Self as Holds<Self::To>>::Material,
         header: &[u8],
         random: &dyn Random,
     ) -> Result<(Vec<u8>, Self::Suite), PaserkError>;
 
     #[doc(hidden)]
     fn decapsulate(
-        secret: &<Self as Holds<Secret>>::Material,
+        secret: &<Self as Holds<Self::With>>::Material,
         header: &[u8],
-        ephemeral: &[u8],
+        sealed: &[u8],
     ) -> Result<Self::Suite, PaserkError>;
 }
 
 impl Seals for V2 {
-    const EPHEMERAL_LEN: usize = V4::EPHEMERAL_LEN;
+    type To = Public;
+    type With = Secret;
+    const SEALED_LEN: usize = V4::SEALED_LEN;
+
+    fn recipient(secret: &<Self as Holds<Secret>>::Material) -> <Self as Holds<Public>>::Material {
+        V2::public(secret)
+    }
 
     fn encapsulate(
         to: &<Self as Holds<Public>>::Material,
@@ -115,7 +159,13 @@ impl Seals for V2 {
 }
 
 impl Seals for V4 {
-    const EPHEMERAL_LEN: usize = 32;
+    type To = Public;
+    type With = Secret;
+    const SEALED_LEN: usize = 32;
+
+    fn recipient(secret: &<Self as Holds<Secret>>::Material) -> <Self as Holds<Public>>::Material {
+        V4::public(secret)
+    }
 
     fn encapsulate(
         to: &<Self as Holds<Public>>::Material,
@@ -162,7 +212,13 @@ fn x25519_keys(header: &[u8], shared: &[u8; 32], ephemeral: &[u8; 32], to: &[u8;
 }
 
 impl Seals for V3 {
-    const EPHEMERAL_LEN: usize = 49;
+    type To = Public;
+    type With = Secret;
+    const SEALED_LEN: usize = 49;
+
+    fn recipient(secret: &<Self as Holds<Secret>>::Material) -> <Self as Holds<Public>>::Material {
+        V3::public(secret)
+    }
 
     fn encapsulate(
         to: &<Self as Holds<Public>>::Material,

@@ -42,9 +42,9 @@ pub trait Suite: Sized {
 /// Of versions 2 and 4.
 #[expect(unnameable_types, reason = "seen by the versions alone")]
 pub struct XChaCha {
-    pub(super) encryption: Zeroizing<[u8; 32]>,
-    pub(super) nonce: [u8; 24],
-    pub(super) authentication: Zeroizing<[u8; 32]>,
+    pub(crate) encryption: Zeroizing<[u8; 32]>,
+    pub(crate) nonce: [u8; 24],
+    pub(crate) authentication: Zeroizing<[u8; 32]>,
 }
 
 impl Suite for XChaCha {
@@ -85,9 +85,23 @@ impl Suite for XChaCha {
 /// Of versions 1 and 3.
 #[expect(unnameable_types, reason = "seen by the versions alone")]
 pub struct AesCtr {
-    pub(super) encryption: Zeroizing<[u8; 32]>,
-    pub(super) counter: [u8; 16],
-    pub(super) authentication: hmac::Key,
+    pub(crate) encryption: Zeroizing<[u8; 32]>,
+    pub(crate) counter: [u8; 16],
+    pub(crate) authentication: hmac::Key,
+}
+
+impl AesCtr {
+    pub(crate) fn new(
+        encryption: Zeroizing<[u8; 32]>,
+        counter: [u8; 16],
+        authentication: &[u8],
+    ) -> Self {
+        Self {
+            encryption,
+            counter,
+            authentication: hmac::Key::new(hmac::HMAC_SHA384, authentication),
+        }
+    }
 }
 
 impl Suite for AesCtr {
@@ -127,7 +141,7 @@ impl Suite for AesCtr {
     }
 }
 
-pub(super) fn blake2b_256(pieces: &[&[u8]]) -> Zeroizing<[u8; 32]> {
+pub(crate) fn blake2b_256(pieces: &[&[u8]]) -> Zeroizing<[u8; 32]> {
     let mut hash = Blake2b::<U32>::default();
     pieces
         .iter()
@@ -135,7 +149,7 @@ pub(super) fn blake2b_256(pieces: &[&[u8]]) -> Zeroizing<[u8; 32]> {
     Zeroizing::new(hash.finalize().into())
 }
 
-pub(super) fn sha384(pieces: &[&[u8]]) -> digest::Digest {
+pub(crate) fn sha384(pieces: &[&[u8]]) -> digest::Digest {
     let mut hash = digest::Context::new(&digest::SHA384);
     pieces.iter().for_each(|piece| hash.update(piece));
     hash.finish()

@@ -255,12 +255,12 @@ fn a_serialised_key_has_one_text() {
             expected: "k4.local.".to_owned()
         })
     );
-    let long = format!("k4.local.{}", "A".repeat(5000));
+    let long = format!("k4.local.{}", "A".repeat(7000));
     assert_eq!(
         refused(&long),
         Err(PaserkError::TooLong {
-            found: 5009,
-            limit: 4096
+            found: 7009,
+            limit: 6144
         })
     );
     let non_canonical = text[..text.len() - 1].to_owned() + "d";

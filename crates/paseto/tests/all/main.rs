@@ -4,6 +4,9 @@
 #[cfg(test)]
 mod claims;
 #[cfg(test)]
+#[cfg(feature = "draft")]
+mod drafts;
+#[cfg(test)]
 mod hostile;
 #[cfg(test)]
 mod official;

@@ -244,7 +244,7 @@ fn protected<V: Protects + Holds<K>, K: Confidential>(version: &str) {
 fn sealed<V: Seals>(version: &str) {
     for vector in vectors(&format!("paserk/{version}.seal.json")) {
         let name = text(&vector, "name");
-        let secret = Key::<V, Secret>::from_bytes(&sealing_secret(&vector)).ok();
+        let secret = Key::<V, V::With>::from_bytes(&sealing_secret(&vector)).ok();
         let key = secret.and_then(|secret| Key::unseal(text(&vector, "paserk"), &secret).ok());
         match vector["expect-fail"] == true {
             true => assert!(key.is_none(), "{name}"),

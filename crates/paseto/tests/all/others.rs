@@ -152,7 +152,7 @@ fn protected<V: Protects + Holds<K>, K: Confidential>(vector: &Value) -> Option<
 }
 
 fn sealed<V: Seals>(vector: &Value) -> Option<FoundAndExpected> {
-    let secret = Key::<V, Secret>::from_bytes(&hex(&vector["sealing_keypair"], "secret")).ok()?;
+    let secret = Key::<V, V::With>::from_bytes(&hex(&vector["sealing_keypair"], "secret")).ok()?;
     let key = Key::unseal(text(vector, "paserk"), &secret).ok()?;
     Some((key.expose_secret().to_vec(), hex(vector, "unsealed")))
 }

@@ -52,14 +52,18 @@ fn wrapped<V: Wraps + Holds<K>, K: Confidential>(wrapping: &Key<V, Local>, key: 
     );
 }
 
-fn every_wrapping<V: Seals + Pairs + Generates<Local> + Generates<Secret>>() {
+fn every_wrapping<V>()
+where
+    V: Seals + Pairs + Generates<Local> + Generates<Secret> + Generates<<V as Seals>::With>,
+{
     let local = Key::<V, Local>::generate(&SystemRandom).unwrap();
     let secret = Key::<V, Secret>::generate(&SystemRandom).unwrap();
     wrapped(&local, &local);
     wrapped(&local, &secret);
-    let sealed = local.seal(&secret.public(), &SystemRandom).unwrap();
+    let unsealing = Key::<V, V::With>::generate(&SystemRandom).unwrap();
+    let sealed = local.seal(&unsealing.recipient(), &SystemRandom).unwrap();
     assert_eq!(
-        Key::unseal(&sealed, &secret).unwrap().expose_secret(),
+        Key::unseal(&sealed, &unsealing).unwrap().expose_secret(),
         local.expose_secret()
     );
 }
