@@ -23,6 +23,14 @@ pub struct AccessClaims {
     pub policy_revision: u64,
 }
 
+/// The private claims of a bearer token that an operator issued: none.
+///
+/// What it says is registered: `sub` names the holder, `aud` is the one service that it opens, `exp` its end and `jti` the
+/// name by which it is revoked. The type keeps it apart from every other kind of token.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BearerClaims {}
+
 /// The `cnf` claim: the SHA-384 hash of the only public key that may present the token.
 ///
 /// The idea is that of RFC 8705, section 3.1, over the leaf's SubjectPublicKeyInfo instead of its certificate, so that

@@ -161,7 +161,8 @@ pub struct Denial {
 }
 
 impl Denial {
-    /// The rule that refused: `no grant`, the policy's own words, `facts expired`, or `policy error`.
+    /// The rule that refused: `no grant`, the policy's own words, `facts expired`, `token for another service`, or
+    /// `policy error`.
     pub fn rule(&self) -> &str {
         self.decision.verdict.rule()
     }
@@ -291,6 +292,7 @@ pub(crate) enum Verdict {
     Refused(String),
     Undefined,
     Expired,
+    OtherService,
     Failed(PolicyError),
 }
 
@@ -300,6 +302,7 @@ impl Verdict {
             Self::Allowed(rule) | Self::Refused(rule) => rule,
             Self::Undefined => "no grant",
             Self::Expired => "facts expired",
+            Self::OtherService => "token for another service",
             Self::Failed(_) => "policy error",
         }
     }

@@ -8,8 +8,8 @@ use countersign_paseto::Verified;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::claims::{AccessClaims, Appraisal};
-use crate::grant::{ANONYMOUS, check_spiffe_id, names_covering};
+use crate::claims::{AccessClaims, Appraisal, BearerClaims};
+use crate::principal::{Principal, check_authority, check_name, check_service, check_spiffe_id};
 
 /// What the gateway saw of a channel's handshake, in the names that records and metrics use.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -34,37 +34,31 @@ pub struct ChannelFacts {
     pub exception: Option<String>,
 }
 
-/// Who is asking, as it was proven.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
-#[serde(tag = "kind", rename_all = "lowercase")]
-#[non_exhaustive]
-pub enum Principal {
-    /// An agent, by its SPIFFE ID.
-    Agent {
-        /// `spiffe://<trust domain>/agent/<name>`.
-        id: String,
-    },
-    /// A client that presented no identity.
-    Anonymous,
+/// A client certificate that a channel verified to an authority of the operator's.
+///
+/// As with the hash of an agent's key, what stands here is the caller's word: it is to come from the verified handshake and
+/// from nowhere else.
+#[derive(Clone, Copy, Debug)]
+pub struct ClientCertificate<'a> {
+    /// The authority's name in the configuration.
+    pub authority: &'a str,
+    /// The name in the certificate.
+    pub name: &'a str,
+    /// When the certificate ends.
+    pub not_after: Timestamp,
 }
 
-impl Principal {
-    /// The name that a grant uses for exactly this principal.
-    pub fn name(&self) -> &str {
-        match self {
-            Self::Agent { id } => id,
-            Self::Anonymous => ANONYMOUS,
-        }
-    }
+/// A name that was proven and cannot name a principal, since a grant could mean it otherwise.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("`{name}` cannot name a principal: {reason}")]
+pub struct UnfitName {
+    /// The name.
+    pub name: String,
+    /// What is wrong with it.
+    pub reason: &'static str,
 }
 
-impl std::fmt::Display for Principal {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(self.name())
-    }
-}
-
-/// A valid access token that proves nothing on this channel.
+/// A valid token that proves nothing on this channel.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum UnfitToken {
@@ -84,16 +78,28 @@ pub enum UnfitToken {
         reason: &'static str,
     },
     /// The token never expires. No gateway mints such a token.
-    #[error("the access token of `{subject}` does not expire")]
+    #[error("the token of `{subject}` does not expire")]
     NoExpiry {
         /// Whose token it is.
         subject: String,
+    },
+    /// The subject of a bearer token cannot name a principal. No gateway mints such a token.
+    #[error("the token's subject {0}")]
+    Name(UnfitName),
+    /// A bearer token is not for one service. No gateway mints such a token.
+    #[error("the token of `{subject}` is not for one service: {reason}")]
+    Service {
+        /// Whose token it is.
+        subject: String,
+        /// What is wrong with its audience.
+        reason: &'static str,
     },
 }
 
 /// What a decision may rest on: a proven principal, and the channel it was proven on.
 ///
-/// Only a verified token on its own key makes the facts of an agent. Cheap to clone.
+/// Only a verified token on its own key makes the facts of an agent, and only a verified bearer token those of its holder.
+/// Cheap to clone.
 ///
 /// ```
 /// use countersign_paseto::Verified;
@@ -114,6 +120,28 @@ pub enum UnfitToken {
 /// }
 /// ```
 ///
+/// A bearer token makes the facts of its subject:
+///
+/// ```
+/// use countersign_paseto::Verified;
+/// use countersign_policy::{BearerClaims, ChannelFacts, Facts, UnfitToken};
+///
+/// fn facts(token: &Verified<BearerClaims>, channel: ChannelFacts) -> Result<Facts, UnfitToken> {
+///     Facts::bearer(token, channel)
+/// }
+/// ```
+///
+/// A token of another kind is none, however well it verified:
+///
+/// ```compile_fail,E0308
+/// use countersign_paseto::Verified;
+/// use countersign_policy::{AccessClaims, ChannelFacts, Facts, UnfitToken};
+///
+/// fn facts(token: &Verified<AccessClaims>, channel: ChannelFacts) -> Result<Facts, UnfitToken> {
+///     Facts::bearer(token, channel)
+/// }
+/// ```
+///
 /// Nor can they be written down or read from data:
 ///
 /// ```compile_fail,E0451
@@ -131,7 +159,7 @@ pub struct Facts {
 #[derive(Debug)]
 struct Inner {
     known: Known,
-    token: Option<Token>,
+    proof: Option<Proof>,
     document: regorus::Value,
     bytes: usize,
     digest: u64,
@@ -157,14 +185,21 @@ struct Named {
 }
 
 #[derive(Debug, PartialEq, Eq, Serialize)]
-struct TokenFacts {
-    profile: String,
-    policy_revision: u64,
+#[serde(untagged)]
+enum TokenFacts {
+    Access {
+        profile: String,
+        policy_revision: u64,
+    },
+    Bearer {
+        service: String,
+    },
 }
 
+/// What the principal was proven by: a token with its id, or a certificate.
 #[derive(Debug)]
-struct Token {
-    id: Option<String>,
+struct Proof {
+    token_id: Option<String>,
     expires_at: Timestamp,
 }
 
@@ -194,36 +229,99 @@ impl Facts {
         if let Err(reason) = check_spiffe_id(&subject) {
             return Err(UnfitToken::Subject { subject, reason });
         }
-        let Some(expires_at) = token.expires_at() else {
-            return Err(UnfitToken::NoExpiry { subject });
-        };
-        let id = token.registered().token_id.clone();
-        let facts = TokenFacts {
+        let proof = Proof::of(token)?;
+        let facts = TokenFacts::Access {
             profile: claims.profile.clone(),
             policy_revision: claims.policy_revision,
         };
+        let appraisal = Some(claims.appraisal.clone());
+        let principal = Principal::Agent { id: subject };
         Ok(Self::new(
-            Principal::Agent { id: subject },
+            principal,
             channel,
-            Some(claims.appraisal.clone()),
+            appraisal,
             Some(facts),
-            Some(Token { id, expires_at }),
+            Some(proof),
         ))
+    }
+
+    /// The facts of who holds a bearer token. It opens the service of its audience and no other.
+    ///
+    /// # Errors
+    ///
+    /// When the token is not for one service, or names nobody, or never ends.
+    pub fn bearer(
+        token: &Verified<BearerClaims>,
+        channel: ChannelFacts,
+    ) -> Result<Self, UnfitToken> {
+        let subject = token.subject().unwrap_or_default().to_owned();
+        check_name(&subject).map_err(|reason| {
+            let name = subject.clone();
+            UnfitToken::Name(UnfitName { name, reason })
+        })?;
+        let service = token.registered().audience.clone().unwrap_or_default();
+        if let Err(reason) = check_service(&service) {
+            return Err(UnfitToken::Service { subject, reason });
+        }
+        let proof = Proof::of(token)?;
+        let facts = TokenFacts::Bearer { service };
+        let principal = Principal::Bearer { subject };
+        Ok(Self::new(
+            principal,
+            channel,
+            None,
+            Some(facts),
+            Some(proof),
+        ))
+    }
+
+    /// The facts of a client whose certificate the channel verified.
+    ///
+    /// # Errors
+    ///
+    /// When the name could be taken for a pattern, or for another.
+    pub fn certificate(
+        certificate: ClientCertificate<'_>,
+        channel: ChannelFacts,
+    ) -> Result<Self, UnfitName> {
+        let ClientCertificate {
+            authority,
+            name,
+            not_after,
+        } = certificate;
+        for (text, checked) in [
+            (authority, check_authority(authority)),
+            (name, check_name(name)),
+        ] {
+            checked.map_err(|reason| UnfitName {
+                name: text.to_owned(),
+                reason,
+            })?;
+        }
+        let principal = Principal::Cert {
+            authority: authority.to_owned(),
+            name: name.to_owned(),
+        };
+        let proof = Proof {
+            token_id: None,
+            expires_at: not_after,
+        };
+        Ok(Self::new(principal, channel, None, None, Some(proof)))
     }
 
     fn new(
         principal: Principal,
         channel: ChannelFacts,
         appraisal: Option<Appraisal>,
-        facts: Option<TokenFacts>,
-        token: Option<Token>,
+        token: Option<TokenFacts>,
+        proof: Option<Proof>,
     ) -> Self {
-        let names = names_covering(principal.name());
+        let names = principal.names();
         let known = Known {
             principal: Named { principal, names },
             channel,
             appraisal,
-            token: facts,
+            token,
         };
         let json =
             serde_json::to_value(&known).expect("strings, numbers and string keys are always JSON");
@@ -232,7 +330,7 @@ impl Facts {
         text.hash(&mut hasher);
         let inner = Inner {
             known,
-            token,
+            proof,
             document: json.into(),
             bytes: text.len(),
             digest: hasher.finish(),
@@ -259,12 +357,20 @@ impl Facts {
 
     /// The `jti` of the token, for the audit trail: the id, never the token.
     pub fn token_id(&self) -> Option<&str> {
-        self.inner.token.as_ref()?.id.as_deref()
+        self.inner.proof.as_ref()?.token_id.as_deref()
     }
 
-    /// When these facts stop holding: the end of the token's validity.
+    /// When these facts stop holding: the end of the token, or of the certificate.
     pub fn expires_at(&self) -> Option<Timestamp> {
-        self.inner.token.as_ref().map(|token| token.expires_at)
+        self.inner.proof.as_ref().map(|proof| proof.expires_at)
+    }
+
+    /// The one service that these facts open, where they rest on a token that was issued for one.
+    pub fn only_service(&self) -> Option<&str> {
+        match &self.inner.known.token {
+            Some(TokenFacts::Bearer { service }) => Some(service),
+            _ => None,
+        }
     }
 
     /// The facts as a policy's `input`.
@@ -280,6 +386,18 @@ impl Facts {
     pub(crate) fn to_json(&self) -> serde_json::Value {
         serde_json::to_value(&self.inner.known)
             .expect("strings, numbers and string keys are always JSON")
+    }
+}
+
+impl Proof {
+    fn of<C>(token: &Verified<C>) -> Result<Self, UnfitToken> {
+        let expires_at = token.expires_at().ok_or_else(|| UnfitToken::NoExpiry {
+            subject: token.subject().unwrap_or_default().to_owned(),
+        })?;
+        Ok(Self {
+            token_id: token.token_id().map(str::to_owned),
+            expires_at,
+        })
     }
 }
 

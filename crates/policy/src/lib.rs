@@ -7,11 +7,15 @@ mod facts;
 mod fault;
 mod grant;
 mod policy;
+mod principal;
 
 pub use bundle::{Bundle, Limits};
-pub use claims::{AccessClaims, Appraisal, AppraisalResult, Confirmation, MalformedConfirmation};
+pub use claims::{
+    AccessClaims, Appraisal, AppraisalResult, BearerClaims, Confirmation, MalformedConfirmation,
+};
 pub use decision::{DecisionEvent, DecisionId, Denial, Explanation, Permit, PolicyError, Request};
-pub use facts::{ChannelFacts, Facts, Principal, UnfitToken};
+pub use facts::{ChannelFacts, ClientCertificate, Facts, UnfitName, UnfitToken};
 pub use fault::{BundleError, Fault};
 pub use grant::{Grant, InvalidGrant};
 pub use policy::Policy;
+pub use principal::Principal;

@@ -102,9 +102,9 @@ impl Policy {
             facts: facts.clone(),
             request: request.clone(),
         };
-        let (verdict, printed) = match expired(facts, now) {
-            true => (Verdict::Expired, Vec::new()),
-            false => self.evaluate(&subject, now),
+        let (verdict, printed) = match beyond_policy(&subject, now) {
+            Some(verdict) => (verdict, Vec::new()),
+            None => self.evaluate(&subject, now),
         };
         Explanation {
             allowed: matches!(verdict, Verdict::Allowed(_)),
@@ -121,8 +121,8 @@ impl Policy {
     }
 
     fn verdict(&self, subject: &Arc<Subject>, now: Timestamp) -> Arc<Verdict> {
-        if expired(&subject.facts, now) {
-            return Arc::new(Verdict::Expired);
+        if let Some(verdict) = beyond_policy(subject, now) {
+            return Arc::new(verdict);
         }
         let minute = minute_of(now);
         if let Some(verdict) = self.cache.find(subject, minute) {
@@ -243,8 +243,17 @@ fn minute_of(now: Timestamp) -> i64 {
     now.as_second().div_euclid(60)
 }
 
-fn expired(facts: &Facts, now: Timestamp) -> bool {
-    facts.expires_at().is_some_and(|end| now >= end)
+/// What no policy may allow: facts that hold no more, and a token's use for what it was not issued for.
+fn beyond_policy(subject: &Subject, now: Timestamp) -> Option<Verdict> {
+    let Subject { facts, request } = subject;
+    if facts.expires_at().is_some_and(|end| now >= end) {
+        return Some(Verdict::Expired);
+    }
+    let other = |service: &str| service != request.service;
+    facts
+        .only_service()
+        .is_some_and(other)
+        .then_some(Verdict::OtherService)
 }
 
 /// Undefined is deny; anything but a decision is an error, which denies too.

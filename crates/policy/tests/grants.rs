@@ -1,12 +1,13 @@
 //! The built-in bundle: who reaches what.
 
 use countersign_policy::{Facts, Policy};
-use fixture::{AGENT, agent, anonymous, built_in, decide};
+use fixture::{AGENT, agent, anonymous, bearer, built_in, cert, decide};
 use proptest::prelude::*;
 
 mod fixture;
 
 const NOBODY: &str = "no grant";
+const OTHER: &str = "token for another service";
 
 #[track_caller]
 fn check(facts: &Facts, service: &str, grants: &[(&str, &str)], expected: &str) {
@@ -22,7 +23,10 @@ fn check(facts: &Facts, service: &str, grants: &[(&str, &str)], expected: &str) 
             }
         };
         assert_eq!(rule, expected);
-        assert!(rule.starts_with("grant "), "`{rule}` allowed");
+        assert!(
+            rule.starts_with("grant ") || rule.starts_with("token "),
+            "`{rule}` allowed"
+        );
     }
 }
 
@@ -131,13 +135,91 @@ fn a_grant_for_anonymous_is_not_one_for_agents() {
 }
 
 #[test]
+fn a_bearer_token_is_the_grant_for_its_service() {
+    let holder = bearer("ci", "web");
+    check(&holder, "web", &[], "token bearer:ci -> web");
+    check(
+        &holder,
+        "web",
+        &[("bearer:*", "web")],
+        "token bearer:ci -> web",
+    );
+}
+
+#[test]
+fn a_bearer_token_opens_no_other_service_whatever_is_granted() {
+    let grants = [("bearer:ci", "postgres"), ("bearer:*", "*")];
+    check(&bearer("ci", "web"), "postgres", &grants, OTHER);
+    check(&bearer("ci", "web"), "*", &grants, OTHER);
+    let everything = r#"package countersign.access
+        decision := {"allow": true, "rule": "everything"}"#;
+    let policy = fixture::module(everything, countersign_policy::Limits::default());
+    let denial = decide(&policy, &bearer("ci", "web"), "postgres").unwrap_err();
+    assert_eq!(denial.rule(), OTHER);
+    assert!(decide(&policy, &bearer("ci", "web"), "web").is_ok());
+}
+
+#[test]
+fn a_policy_of_ones_own_may_narrow_what_a_bearer_token_opens() {
+    let with_grant = r#"package countersign.access
+        decision := {"allow": true, "rule": "named"} if data.grants[input.principal.names[0]][input.request.service]"#;
+    let policy = fixture::module(with_grant, countersign_policy::Limits::default());
+    let denial = decide(&policy, &bearer("ci", "web"), "web").unwrap_err();
+    assert_eq!(denial.rule(), NOBODY);
+}
+
+#[test]
+fn a_certificate_needs_a_grant_that_names_it_or_covers_it() {
+    let alice = cert("partners", "team/alice");
+    let rule = |principal: &str| format!("grant {principal} -> web");
+    for principal in [
+        "cert:partners/team/alice",
+        "cert:partners/team/*",
+        "cert:partners/*",
+    ] {
+        check(&alice, "web", &[(principal, "web")], &rule(principal));
+    }
+    for principal in [
+        "cert:partner/team/alice",
+        "cert:partners/team/alic",
+        "cert:partners/team/alice/*",
+        "cert:partners/tea/*",
+        "bearer:team/alice",
+        "anonymous",
+    ] {
+        check(&alice, "web", &[(principal, "web")], NOBODY);
+    }
+}
+
+#[test]
+fn a_certificate_with_the_name_of_an_agent_is_not_that_agent() {
+    let grants = [(AGENT, "postgres"), ("spiffe://example.org/*", "*")];
+    check(&cert("partners", AGENT), "postgres", &grants, NOBODY);
+    let own = format!("cert:partners/{AGENT}");
+    let rule = format!("grant {own} -> postgres");
+    check(
+        &cert("partners", AGENT),
+        "postgres",
+        &[(&own, "postgres")],
+        &rule,
+    );
+    check(&agent(AGENT), "postgres", &[(&own, "postgres")], NOBODY);
+}
+
+#[test]
+fn a_bearer_called_anonymous_is_not_anonymous() {
+    let holder = cert("anonymous", "anonymous");
+    check(&holder, "web", &[("anonymous", "web")], NOBODY);
+}
+
+#[test]
 fn a_permit_and_a_denial_say_what_decided() {
     let policy = built_in(&[(AGENT, "postgres")]);
     let permit = decide(&policy, &agent(AGENT), "postgres").unwrap();
     assert_eq!((permit.service(), permit.port()), ("postgres", 5432));
     assert_eq!(
         (permit.bundle_revision(), permit.policy_revision()),
-        ("built-in@1", 7)
+        ("built-in@2", 7)
     );
     assert_eq!(
         permit.id().to_string(),
@@ -186,6 +268,15 @@ fn covers((principal, service): &(String, String), name: &str, wanted: &str) -> 
     let below = |prefix: &str| name.starts_with(prefix) && name.len() > prefix.len();
     let principal = principal.strip_suffix('*').map_or(principal == name, below);
     principal && (service == "*" || service == wanted)
+}
+
+/// A name as certificates and tokens have them.
+fn name() -> impl Strategy<Value = String> {
+    (
+        prop::option::of(Just("spiffe://")),
+        prop::collection::vec("[ab.]{0,1}[ab@:]{1,2}", 1..4),
+    )
+        .prop_map(|(scheme, path)| format!("{}{}", scheme.unwrap_or_default(), path.join("/")))
 }
 
 fn any_facts() -> impl Strategy<Value = Facts> {
@@ -238,5 +329,30 @@ proptest! {
         let fresh = rule(&policy, &facts, &service);
         prop_assert_eq!(fresh.is_some(), grants.iter().any(|grant| covers(grant, &name, &service)));
         prop_assert_eq!(rule(&policy, &facts, &service), fresh);
+    }
+
+    #[test]
+    fn a_certificate_gets_what_the_grants_for_its_name_mean(
+        found in name(),
+        granted in name(),
+        all in any::<bool>(),
+    ) {
+        let covered = format!("cert:ca/{granted}{}", if all { "/*" } else { "" });
+        let facts = Facts::certificate(fixture::certificate("ca", &found), fixture::channel());
+        let (Ok(facts), Ok(_)) = (facts, countersign_policy::Grant::new(&covered, "x")) else {
+            return Ok(());
+        };
+        let policy = built_in(&[(&covered, "x")]);
+        let expected = covers(&(covered.clone(), "x".to_owned()), &format!("cert:ca/{found}"), "x");
+        prop_assert_eq!(rule(&policy, &facts, "x").is_some(), expected);
+    }
+
+    #[test]
+    fn no_name_of_a_certificate_gets_what_another_was_granted(found in "\\PC{0,20}", granted in "[ab]{1,2}") {
+        let Ok(facts) = Facts::certificate(fixture::certificate("ca", &found), fixture::channel()) else {
+            return Ok(());
+        };
+        let policy = built_in(&[(&format!("cert:ca/{granted}"), "*")]);
+        prop_assert_eq!(rule(&policy, &facts, "x").is_some(), found == granted);
     }
 }

@@ -1,13 +1,18 @@
-# Deny, unless a grant lets this principal reach this service.
+# Deny, unless a token or a grant lets this principal reach this service.
 #
 # input.principal.names  every name that a grant could have for the principal, the most exact first;
 #                        a client without an identity has the name "anonymous" and no other
+# input.token.service    the service that an operator issued a bearer token for
 # data.grants            principal -> service -> conditions
 #
-# The most exact grant names the decision. `data.grants` is looked up, never scanned.
+# A bearer token is the grant for its service. Of other grants the most exact names the decision. `data.grants` is
+# looked up, never scanned.
 package countersign.access
 
-decision := {"allow": true, "rule": rules[0]} if {
+decision := {"allow": true, "rule": concat("", ["token ", input.principal.names[0], " -> ", input.token.service])} if {
+	input.principal.kind == "bearer"
+	input.token.service == input.request.service
+} else := {"allow": true, "rule": rules[0]} if {
 	grants := data.grants
 	services := [input.request.service, "*"]
 	rules := [concat("", ["grant ", principal, " -> ", service]) |
