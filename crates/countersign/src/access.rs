@@ -36,7 +36,7 @@ pub(crate) struct AccessToken {
 
 /// Whom a token is for.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Bearer<'a> {
+pub(crate) struct Holder<'a> {
     pub(crate) id: &'a SpiffeId,
     /// The key that it showed in its handshake, or that its new certificate holds.
     pub(crate) key: &'a SpkiHash,
@@ -77,11 +77,11 @@ impl AccessTokens {
     /// No key of the profile's version is in its time, or there is no randomness.
     pub(crate) fn mint(
         &self,
-        bearer: Bearer<'_>,
+        holder: Holder<'_>,
         policy_revision: u64,
         now: Timestamp,
     ) -> Result<AccessToken, MintError> {
-        let keys = self.rings.of(bearer.profile.token_version()).keys();
+        let keys = self.rings.of(holder.profile.token_version()).keys();
         let key_id = keys
             .keys()
             .current(now)
@@ -90,12 +90,12 @@ impl AccessTokens {
         let expires_at = now + LIFETIME;
         let id = crate::random::id();
         let claims = Claims::new(AccessClaims {
-            cnf: Confirmation::new(*bearer.key.as_bytes()),
+            cnf: Confirmation::new(*holder.key.as_bytes()),
             appraisal: Appraisal::none(now),
-            profile: bearer.profile.name().to_owned(),
+            profile: holder.profile.name().to_owned(),
             policy_revision,
         })
-        .subject(bearer.id.to_string())
+        .subject(holder.id.to_string())
         .audience(self.trust_domain.as_str())
         .issued_at(now)
         .not_before(now)
@@ -133,7 +133,7 @@ impl AccessTokens {
 }
 
 impl AccessToken {
-    /// The token itself, for its bearer.
+    /// The token itself, for its holder.
     pub(crate) fn expose_secret(&self) -> &str {
         &self.text
     }

@@ -50,6 +50,8 @@ pub(crate) enum Command {
     Agents(Operate<AgentsCommand>),
     /// Who may reach which service.
     Grants(Operate<GrantsCommand>),
+    /// Bearer tokens for clients without an agent.
+    Tokens(Operate<TokensCommand>),
     /// Open channels, and those that were refused.
     Sessions(SessionsOptions),
     /// The services behind the gateway.
@@ -182,10 +184,40 @@ pub(crate) enum GrantsCommand {
     List,
 }
 
+/// `countersign tokens …`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum TokensCommand {
+    /// Issue a token: whoever holds it may reach one service, until it ends. It is shown once.
+    Issue {
+        /// The service that it opens.
+        #[arg(long)]
+        service: String,
+        /// Whom it names, in audit and to the service.
+        #[arg(long, value_name = "NAME")]
+        subject: String,
+        /// How long it can be used, a year at most.
+        #[arg(long, value_name = "SPAN", default_value = "8h", value_parser = span)]
+        expires_in: Duration,
+        /// Write it to a new file that only you can read, instead of standard output.
+        #[arg(long, value_name = "FILE")]
+        output: Option<PathBuf>,
+    },
+    /// List the tokens that were issued, and not the tokens themselves.
+    List,
+    /// Revoke a token: what it opened is cut at once.
+    Revoke {
+        /// The token's id, as `tokens list` shows it.
+        id: String,
+        /// Why, for the audit.
+        #[arg(long)]
+        reason: String,
+    },
+}
+
 /// A principal and a service.
 #[derive(Debug, Args)]
 pub(crate) struct Grant {
-    /// An agent's name, a SPIFFE ID, or `anonymous`.
+    /// An agent's name, a SPIFFE ID, `cert:AUTHORITY/NAME`, `bearer:NAME`, or `anonymous`.
     #[arg(long)]
     pub(crate) principal: String,
     /// The service's name.

@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use crate::access::AccessTokens;
 use crate::audit::{Audit, AuditError, Event, WhenUnwritable};
 use crate::authority::{self, AuthorityService, AuthorityServiceError};
+use crate::bearer::BearerTokens;
 use crate::enrolment::EnrolmentService;
 use crate::identity::IdentityTokens;
 use crate::report::Report;
@@ -43,6 +44,7 @@ pub(crate) struct Custody {
     pub(crate) access: Arc<AccessTokens>,
     pub(crate) enrolment: Arc<EnrolmentService>,
     pub(crate) identity: Arc<IdentityTokens>,
+    pub(crate) bearers: Arc<BearerTokens>,
     pub(crate) audit: Arc<Audit>,
     root: Arc<RootKey>,
 }
@@ -120,12 +122,16 @@ impl Custody {
             Arc::clone(&audit),
         )?;
         let enrolment = Arc::new(enrolment);
+        let keeping = (&state, &root);
+        let bearers =
+            BearerTokens::load(&config.trust_domain, keeping, &secrets, Arc::clone(&audit))?;
         let custody = Self {
             state,
             authority,
             access,
             enrolment,
             identity: Arc::new(identity),
+            bearers: Arc::new(bearers),
             audit,
             root,
         };
@@ -155,6 +161,7 @@ impl Custody {
             let version = profile.token_version();
             self.rotated("access", self.access.rings().want(version, now).await?);
             self.rotated("join", self.enrolment.rings().want(version, now).await?);
+            self.rotated("bearer", self.bearers.rings().want(version, now).await?);
         }
         self.rotated("identity", self.identity.rotate(now).await?);
         Ok(())
@@ -178,6 +185,7 @@ impl Custody {
         self.rotated("access", self.access.rings().rotate(now).await?);
         self.rotated("join", self.enrolment.rings().rotate(now).await?);
         self.rotated("identity", self.identity.rotate(now).await?);
+        self.rotated("bearer", self.bearers.rings().rotate(now).await?);
         self.state.keep_seen().await?;
         Ok(())
     }

@@ -18,7 +18,7 @@ use jiff::{SignedDuration, Timestamp};
 use rustls_pki_types::CertificateDer;
 use serde::{Deserialize, Serialize};
 
-use crate::access::{AccessToken, AccessTokens, Bearer};
+use crate::access::{AccessToken, AccessTokens, Holder};
 use crate::audit::{Audit, Event, Operator};
 use crate::authority::AuthorityService;
 use crate::config::HostPort;
@@ -208,7 +208,7 @@ impl EnrolmentService {
     /// The agent is not the one that enrolled any more, or its request is bad.
     pub(crate) async fn renew(
         &self,
-        agent: Bearer<'_>,
+        agent: Holder<'_>,
         certificate_request: &[u8],
         now: Timestamp,
     ) -> Result<Admission, RenewRefusal> {
@@ -230,7 +230,7 @@ impl EnrolmentService {
     /// The agent is shut out.
     pub(crate) fn access_token(
         &self,
-        agent: Bearer<'_>,
+        agent: Holder<'_>,
         now: Timestamp,
     ) -> Result<AccessToken, RenewRefusal> {
         let snapshot = self.state.snapshot();
@@ -362,12 +362,12 @@ impl EnrolmentService {
                 repeated,
             })
             .await?;
-        let bearer = Bearer {
+        let holder = Holder {
             id: &id,
             key: &spki,
             profile: request.profile,
         };
-        let access_token = self.mint(bearer, now)?;
+        let access_token = self.mint(holder, now)?;
         Ok(Admission {
             name,
             svid: issued.chain,
@@ -378,7 +378,7 @@ impl EnrolmentService {
 
     async fn renew_admitted(
         &self,
-        agent: Bearer<'_>,
+        agent: Holder<'_>,
         certificate_request: &[u8],
         now: Timestamp,
     ) -> Result<Admission, RenewRefusal> {
@@ -411,7 +411,7 @@ impl EnrolmentService {
             key_changed: spki != *agent.key,
         });
         let access_token = self.mint(
-            Bearer {
+            Holder {
                 key: &spki,
                 ..agent
             },
@@ -426,12 +426,12 @@ impl EnrolmentService {
         })
     }
 
-    fn mint(&self, bearer: Bearer<'_>, now: Timestamp) -> Result<AccessToken, MintError> {
+    fn mint(&self, holder: Holder<'_>, now: Timestamp) -> Result<AccessToken, MintError> {
         let token = self
             .access
-            .mint(bearer, self.state.snapshot().revision, now)?;
+            .mint(holder, self.state.snapshot().revision, now)?;
         self.audit.record(Event::TokenMinted {
-            subject: bearer.id.to_string(),
+            subject: holder.id.to_string(),
             token_id: token.id.clone(),
             key_id: token.key_id.to_string(),
             expires_at: token.expires_at,

@@ -5,6 +5,7 @@ mod agent;
 mod audit;
 mod authority;
 mod backup;
+mod bearer;
 mod cli;
 mod commands;
 mod config;
@@ -59,6 +60,7 @@ fn run(cli: Cli) -> Result<Verdict, Failure> {
             Command::JoinString(options) => commands::join_string(options, format).await?,
             Command::Agents(options) => commands::agents(options, format).await?,
             Command::Grants(options) => commands::grants(options, format).await?,
+            Command::Tokens(options) => commands::tokens(options, format).await?,
             Command::Sessions(options) => commands::sessions(options, format).await?,
             Command::Services(options) => commands::services(options, format).await?,
             Command::Certificates(options) => commands::certificates(options, format).await?,

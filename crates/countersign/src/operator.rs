@@ -68,7 +68,7 @@ pub(crate) struct Agent {
     pub(crate) revoked: Option<Revocation>,
 }
 
-/// When and why an agent was shut out.
+/// When and why an agent or a token was shut out.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Revocation {
     /// When.
@@ -77,7 +77,7 @@ pub(crate) struct Revocation {
     pub(crate) reason: String,
 }
 
-/// `POST /agents/{name}/revoke`.
+/// `POST /agents/{name}/revoke` and `POST /tokens/{id}/revoke`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct RevokeRequest {
@@ -104,7 +104,7 @@ pub(crate) struct Grants {
 /// A principal that may reach a service.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Grant {
-    /// A SPIFFE ID, or `anonymous`.
+    /// A SPIFFE ID, `cert:AUTHORITY/NAME`, `bearer:NAME`, or `anonymous`.
     pub(crate) principal: String,
     /// The service's name.
     pub(crate) service: String,
@@ -129,7 +129,7 @@ pub(crate) enum GrantOrigin {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct GrantRequest {
-    /// An agent's name, a SPIFFE ID, or `anonymous`.
+    /// An agent's name, a SPIFFE ID, `cert:AUTHORITY/NAME`, `bearer:NAME`, or `anonymous`.
     pub(crate) principal: String,
     /// The service's name.
     pub(crate) service: String,
@@ -149,6 +149,74 @@ pub(crate) struct GrantChanged {
     pub(crate) service_known: bool,
 }
 
+/// `POST /tokens`: issue a bearer token.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct TokenRequest {
+    /// The one service that it opens.
+    pub(crate) service: String,
+    /// Whom it names.
+    pub(crate) subject: String,
+    /// Seconds until it ends.
+    pub(crate) expires_in: u64,
+}
+
+/// The answer to [`TokenRequest`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct TokenIssued {
+    /// The token: a secret, until it is revoked or ends. It is told here and never again.
+    pub(crate) token: String,
+    /// Its id, for `tokens revoke`.
+    pub(crate) id: String,
+    /// Whom it names.
+    pub(crate) subject: String,
+    /// The one service that it opens.
+    pub(crate) service: String,
+    /// When it ends.
+    pub(crate) expires_at: Timestamp,
+}
+
+/// `GET /tokens`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Tokens {
+    /// In the order in which they were issued.
+    pub(crate) tokens: Vec<Token>,
+}
+
+/// A bearer token that was issued.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Token {
+    /// Its id.
+    pub(crate) id: String,
+    /// Whom it names.
+    pub(crate) subject: String,
+    /// The one service that it opens.
+    pub(crate) service: String,
+    /// When it was issued.
+    pub(crate) issued_at: Timestamp,
+    /// The user id of the operator who issued it.
+    pub(crate) issued_by: u32,
+    /// When it ends.
+    pub(crate) expires_at: Timestamp,
+    /// How many streams it holds open.
+    #[serde(default)]
+    pub(crate) streams: usize,
+    /// When and why it was revoked.
+    #[serde(default)]
+    pub(crate) revoked: Option<Revocation>,
+}
+
+/// The answer to `POST /tokens/{id}/revoke`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct TokenRevoked {
+    /// The token's id.
+    pub(crate) id: String,
+    /// Whom it named.
+    pub(crate) subject: String,
+    /// How many streams were cut.
+    pub(crate) streams_closed: usize,
+}
+
 /// `GET /sessions`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Sessions {
@@ -161,7 +229,7 @@ pub(crate) struct Sessions {
 pub(crate) struct Session {
     /// Its id, for `sessions close`.
     pub(crate) id: String,
-    /// A SPIFFE ID, or `anonymous`.
+    /// A SPIFFE ID, `cert:AUTHORITY/NAME`, or `anonymous`.
     pub(crate) principal: String,
     /// When the access token ends; an anonymous channel has none.
     #[serde(default)]
@@ -434,6 +502,10 @@ mod tests {
             "grants" => again::<Grants>(example),
             "grant-request" => again::<GrantRequest>(example),
             "grant" => again::<GrantChanged>(example),
+            "token-request" => again::<TokenRequest>(example),
+            "token" => again::<TokenIssued>(example),
+            "tokens" => again::<Tokens>(example),
+            "token-revoked" => again::<TokenRevoked>(example),
             "sessions" => again::<Sessions>(example),
             "refused" => again::<Refused>(example),
             "closed" => again::<SessionClosed>(example),
@@ -452,7 +524,7 @@ mod tests {
     fn the_examples_in_the_documentation_are_what_the_types_say() {
         let page = include_str!("../../../docs/operator-api.md");
         let examples: Vec<_> = page.split("```json ").skip(1).collect();
-        assert_eq!(examples.len(), 18, "each kind has one example");
+        assert_eq!(examples.len(), 22, "each kind has one example");
         for example in examples {
             let (kind, rest) = example.split_once('\n').unwrap();
             let (json, _) = rest.split_once("```").unwrap();

@@ -13,9 +13,11 @@ use jiff::Timestamp;
 use tokio::sync::{Mutex, watch};
 
 use crate::store::{
-    Agent, AgentChange, BundleDocument, EnrolOutcome, Enrolment, GrantRecord, JoinToken, Renewal,
-    Revocation, SealedSecret, SecretKind, Store, StoreError,
+    Agent, AgentChange, BearerToken, BundleDocument, EnrolOutcome, Enrolment, GrantRecord,
+    JoinToken, Renewal, Revocation, SealedSecret, SecretKind, Store, StoreError,
 };
+
+mod bearers;
 
 /// The state of the trust domain, in memory and in the store.
 pub(crate) struct State {
@@ -35,6 +37,8 @@ pub(crate) struct Snapshot {
     pub(crate) grants: Arc<Vec<GrantRecord>>,
     pub(crate) agents: Arc<BTreeMap<String, Arc<Agent>>>,
     pub(crate) bundle: Option<Arc<BundleDocument>>,
+    /// Bearer tokens by id, those that have ended lately and the revoked ones too.
+    pub(crate) bearers: Arc<BTreeMap<String, Arc<BearerToken>>>,
 }
 
 /// Why an agent's key opens nothing, although its certificate may still be good.
@@ -75,6 +79,7 @@ impl Snapshot {
             grants: Arc::default(),
             agents: Arc::default(),
             bundle: None,
+            bearers: Arc::default(),
         }
     }
 
@@ -117,11 +122,16 @@ impl State {
             .agents
             .into_iter()
             .map(|agent| (agent.name.clone(), Arc::new(agent)));
+        let bearers = contents
+            .bearers
+            .into_iter()
+            .map(|token| (token.id.clone(), Arc::new(token)));
         let snapshot = Snapshot {
             revision: contents.revision,
             grants: Arc::new(contents.grants),
             agents: Arc::new(agents.collect()),
             bundle: contents.bundle.map(Arc::new),
+            bearers: Arc::new(bearers.collect()),
         };
         let state = Self {
             store,

@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::claims::{AccessClaims, Appraisal, BearerClaims};
-use crate::principal::{Principal, check_authority, check_name, check_service, check_spiffe_id};
+use crate::principal::{Principal, UnfitName, check_service, check_spiffe_id};
 
 /// What the gateway saw of a channel's handshake, in the names that records and metrics use.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -46,16 +46,6 @@ pub struct ClientCertificate<'a> {
     pub name: &'a str,
     /// When the certificate ends.
     pub not_after: Timestamp,
-}
-
-/// A name that was proven and cannot name a principal, since a grant could mean it otherwise.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`{name}` cannot name a principal: {reason}")]
-pub struct UnfitName {
-    /// The name.
-    pub name: String,
-    /// What is wrong with it.
-    pub reason: &'static str,
 }
 
 /// A valid token that proves nothing on this channel.
@@ -255,17 +245,13 @@ impl Facts {
         channel: ChannelFacts,
     ) -> Result<Self, UnfitToken> {
         let subject = token.subject().unwrap_or_default().to_owned();
-        check_name(&subject).map_err(|reason| {
-            let name = subject.clone();
-            UnfitToken::Name(UnfitName { name, reason })
-        })?;
+        let principal = Principal::bearer(&subject).map_err(UnfitToken::Name)?;
         let service = token.registered().audience.clone().unwrap_or_default();
         if let Err(reason) = check_service(&service) {
             return Err(UnfitToken::Service { subject, reason });
         }
         let proof = Proof::of(token)?;
         let facts = TokenFacts::Bearer { service };
-        let principal = Principal::Bearer { subject };
         Ok(Self::new(
             principal,
             channel,
@@ -289,19 +275,7 @@ impl Facts {
             name,
             not_after,
         } = certificate;
-        for (text, checked) in [
-            (authority, check_authority(authority)),
-            (name, check_name(name)),
-        ] {
-            checked.map_err(|reason| UnfitName {
-                name: text.to_owned(),
-                reason,
-            })?;
-        }
-        let principal = Principal::Cert {
-            authority: authority.to_owned(),
-            name: name.to_owned(),
-        };
+        let principal = Principal::cert(authority, name)?;
         let proof = Proof {
             token_id: None,
             expires_at: not_after,

@@ -14,8 +14,8 @@ pub use claims::{
     AccessClaims, Appraisal, AppraisalResult, BearerClaims, Confirmation, MalformedConfirmation,
 };
 pub use decision::{DecisionEvent, DecisionId, Denial, Explanation, Permit, PolicyError, Request};
-pub use facts::{ChannelFacts, ClientCertificate, Facts, UnfitName, UnfitToken};
+pub use facts::{ChannelFacts, ClientCertificate, Facts, UnfitToken};
 pub use fault::{BundleError, Fault};
 pub use grant::{Grant, InvalidGrant};
 pub use policy::Policy;
-pub use principal::Principal;
+pub use principal::{Principal, UnfitName};

@@ -31,7 +31,40 @@ pub enum Principal {
     Anonymous,
 }
 
+/// A name that cannot name a principal, since a grant could mean it otherwise.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("`{name}` cannot name a principal: {reason}")]
+pub struct UnfitName {
+    /// The name.
+    pub name: String,
+    /// What is wrong with it.
+    pub reason: &'static str,
+}
+
 impl Principal {
+    /// The holder of a bearer token with this subject.
+    ///
+    /// # Errors
+    ///
+    /// When the subject could be taken for a pattern, or for another.
+    pub fn bearer(subject: &str) -> Result<Self, UnfitName> {
+        fit(subject, check_name)?;
+        let subject = subject.to_owned();
+        Ok(Self::Bearer { subject })
+    }
+
+    /// The holder of a certificate with this name, of this authority.
+    ///
+    /// # Errors
+    ///
+    /// When either name could be taken for a pattern, or for another.
+    pub fn cert(authority: &str, name: &str) -> Result<Self, UnfitName> {
+        fit(authority, check_authority)?;
+        fit(name, check_name)?;
+        let (authority, name) = (authority.to_owned(), name.to_owned());
+        Ok(Self::Cert { authority, name })
+    }
+
     /// The name that a grant uses for exactly this principal.
     ///
     /// ```
@@ -77,6 +110,13 @@ impl fmt::Display for Principal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.name())
     }
+}
+
+fn fit(name: &str, check: fn(&str) -> Result<(), &'static str>) -> Result<(), UnfitName> {
+    check(name).map_err(|reason| UnfitName {
+        name: name.to_owned(),
+        reason,
+    })
 }
 
 /// What a grant may name: a principal, or a pattern that covers some.
@@ -132,7 +172,7 @@ pub(crate) fn check_spiffe_id(id: &str) -> Result<(), &'static str> {
 }
 
 /// The name of an authority of client certificates.
-pub(crate) fn check_authority(name: &str) -> Result<(), &'static str> {
+fn check_authority(name: &str) -> Result<(), &'static str> {
     match name.len() {
         1..=AUTHORITY_LIMIT if name.bytes().all(is_name_byte) => Ok(()),
         _ => Err("an authority is at most 63 letters, digits, dots, dashes and underscores"),
@@ -142,7 +182,7 @@ pub(crate) fn check_authority(name: &str) -> Result<(), &'static str> {
 /// A name that a certificate or a bearer token gives.
 ///
 /// What could be read in two ways is no name: a `*`, an escape, white space, a path that climbs.
-pub(crate) fn check_name(name: &str) -> Result<(), &'static str> {
+fn check_name(name: &str) -> Result<(), &'static str> {
     if name.len() > NAME_LIMIT {
         return Err("a name has at most 512 bytes");
     }

@@ -36,7 +36,7 @@ fn mint(custody: &Custody, profile: Profile, now: Timestamp) -> AccessToken {
     custody
         .access
         .mint(
-            Bearer {
+            Holder {
                 id: &id,
                 key: &key,
                 profile,

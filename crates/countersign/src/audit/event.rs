@@ -102,11 +102,30 @@ pub(crate) enum Event {
         key_id: String,
         expires_at: Timestamp,
     },
-    /// An access token was not accepted.
+    /// An access token or a bearer token was not accepted; its id is there only if it authenticated.
     TokenRefused {
         reason: String,
+        #[serde(default)]
+        token_id: Option<String>,
         channel: Option<String>,
         peer: SocketAddr,
+    },
+    /// An operator issued a bearer token.
+    BearerTokenIssued {
+        token_id: String,
+        subject: String,
+        service: String,
+        key_id: String,
+        expires_at: Timestamp,
+        operator: Operator,
+    },
+    /// An operator revoked a bearer token.
+    BearerTokenRevoked {
+        token_id: String,
+        subject: String,
+        service: String,
+        reason: String,
+        operator: Operator,
     },
     /// A key took over from the one before.
     KeyRotated { kind: String, key_id: String },
@@ -141,11 +160,13 @@ pub(crate) enum Event {
         operator: Operator,
     },
 
-    /// A stream may be opened, by this rule.
+    /// A stream may be opened, by this rule; `token_id` is what proved the principal, unless a certificate did.
     StreamAllowed {
         channel: String,
         stream: String,
         principal: String,
+        #[serde(default)]
+        token_id: Option<String>,
         service: String,
         rule: String,
         bundle: String,

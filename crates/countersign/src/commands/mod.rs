@@ -29,12 +29,13 @@ use crate::backup::{self, Passphrase, RestoreTarget};
 use crate::cli::{
     AgentsCommand, CertificatesCommand, Format, GatewaySocket, Grant, GrantsCommand,
     JoinStringCommand, Operate, ServicesCommand, SessionsCommand, SessionsOptions, StageCommand,
+    TokensCommand,
 };
 use crate::config::GatewayConfig;
 use crate::operator::{
     AgentRevoked, Agents, BackupDone, BackupRequest, Certificates, GrantChanged, GrantRequest,
     Grants, JoinStringCreated, JoinStringRequest, Refused, RevokeRequest, Services, SessionClosed,
-    Sessions, Stages,
+    Sessions, Stages, TokenIssued, TokenRequest, TokenRevoked, Tokens,
 };
 use crate::report::Failure;
 
@@ -56,28 +57,14 @@ pub(crate) async fn join_string(
         replace,
         address: address.map(|address| address.to_string()),
     };
-    let gateway = Asked::of(&options.gateway, format)?;
-    let Some(output) = output else {
-        return gateway
-            .post::<JoinStringCreated>("/join-strings", &request)
-            .await;
-    };
-    // The file first: a join string that cannot be kept is not made.
-    let file = SecretFile::create(&output)?;
-    let body = serde_json::to_string(&request).expect("our own requests are JSON");
-    let asked = gateway
-        .fetch::<JoinStringCreated>(Method::POST, "/join-strings", Some(body))
-        .await;
-    let (created, _) = match asked {
-        Ok(answer) => answer,
-        Err(failure) => {
-            file.remove();
-            return Err(failure);
-        }
-    };
-    file.write(&created.join_string)?;
-    show::remark(&created);
-    Ok(())
+    Asked::of(&options.gateway, format)?
+        .post_for_secret(
+            "/join-strings",
+            &request,
+            output.as_deref(),
+            |created: &JoinStringCreated| &created.join_string,
+        )
+        .await
 }
 
 /// `countersign agents …`.
@@ -109,6 +96,40 @@ pub(crate) async fn grants(options: Operate<GrantsCommand>, format: Format) -> R
             let path = format!("/grants?principal={principal}&service={service}");
             gateway
                 .ask::<GrantChanged>(Method::DELETE, &path, None)
+                .await
+        }
+    }
+}
+
+/// `countersign tokens …`.
+pub(crate) async fn tokens(options: Operate<TokensCommand>, format: Format) -> Result<(), Failure> {
+    let gateway = Asked::of(&options.gateway, format)?;
+    match options.command {
+        TokensCommand::List => gateway.get::<Tokens>("/tokens").await,
+        TokensCommand::Issue {
+            service,
+            subject,
+            expires_in,
+            output,
+        } => {
+            let request = TokenRequest {
+                service,
+                subject,
+                expires_in: expires_in.as_secs().max(1),
+            };
+            gateway
+                .post_for_secret(
+                    "/tokens",
+                    &request,
+                    output.as_deref(),
+                    |issued: &TokenIssued| &issued.token,
+                )
+                .await
+        }
+        TokensCommand::Revoke { id, reason } => {
+            let path = format!("/tokens/{}/revoke", client::escaped(&id));
+            gateway
+                .post::<TokenRevoked>(&path, &RevokeRequest { reason })
                 .await
         }
     }
@@ -229,6 +250,32 @@ impl Asked {
     ) -> Result<(), Failure> {
         let body = serde_json::to_string(request).expect("our own requests are JSON");
         self.ask::<A>(Method::POST, path, Some(body)).await
+    }
+
+    /// Asks for something secret, and shows it or puts it into a new file.
+    async fn post_for_secret<A: DeserializeOwned + Show>(
+        &self,
+        path: &str,
+        request: &(impl Serialize + Sync),
+        output: Option<&Path>,
+        secret: fn(&A) -> &str,
+    ) -> Result<(), Failure> {
+        let Some(output) = output else {
+            return self.post::<A>(path, request).await;
+        };
+        // The file first: a secret that cannot be kept is not made.
+        let file = SecretFile::create(output)?;
+        let body = serde_json::to_string(request).expect("our own requests are JSON");
+        let (made, _) = match self.fetch::<A>(Method::POST, path, Some(body)).await {
+            Ok(answer) => answer,
+            Err(failure) => {
+                file.remove();
+                return Err(failure);
+            }
+        };
+        file.write(secret(&made))?;
+        show::remark(&made);
+        Ok(())
     }
 
     async fn ask<A: DeserializeOwned + Show>(

@@ -15,6 +15,8 @@ use crate::operator::{
 use crate::report::printable;
 use crate::stdout::{self, OutputError};
 
+mod tokens;
+
 /// An answer in text.
 pub(super) trait Show {
     /// What goes to standard output, newlines included.

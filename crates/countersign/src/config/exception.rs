@@ -3,6 +3,7 @@
 use countersign_channel::Stage;
 use countersign_channel::identity::{SpiffeId, TrustDomain};
 use countersign_channel::server::Network;
+use countersign_policy::Grant;
 use jiff::Timestamp;
 
 use super::error::ConfigError;
@@ -33,7 +34,7 @@ pub(crate) struct ExceptionConfig {
 /// A principal that may reach a service.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct GrantConfig {
-    /// A SPIFFE ID, or `anonymous`.
+    /// As a grant names it, never an agent's bare name.
     pub(crate) principal: String,
     /// The service's name.
     pub(crate) service: String,
@@ -136,7 +137,7 @@ pub(super) fn read_grants(
         let principal = key(
             "principal",
             &TEXT,
-            "an agent's name, a SPIFFE ID, or `anonymous`",
+            "an agent's name, a SPIFFE ID, `cert:AUTHORITY/NAME`, `bearer:NAME`, one of these ending in `/*`, or `anonymous`",
         );
         let service = key("service", &LABEL, "the service it may reach");
         let written = table.read(principal)?;
@@ -144,8 +145,9 @@ pub(super) fn read_grants(
         table.finish()?;
         let Some(principal) = principal_named(&written, trust_domain) else {
             let message = format!("`{written}` is no principal of `{trust_domain}`");
-            let remedy =
-                format!("name an agent, `spiffe://{trust_domain}/agent/NAME`, or `anonymous`");
+            let remedy = format!(
+                "name an agent, `spiffe://{trust_domain}/agent/NAME`, `cert:AUTHORITY/NAME`, `bearer:NAME`, or `anonymous`"
+            );
             return Err(table.contradiction("principal", message, &remedy));
         };
         if !services.iter().any(|known| known.name == service) {
@@ -161,15 +163,19 @@ pub(super) fn read_grants(
     Ok(grants)
 }
 
-/// The principal as policy sees it, from an agent's name, a SPIFFE ID of the trust domain, or `anonymous`.
+/// The principal as policy sees it: an agent's name made whole, or what a grant can name as it stands, of this trust domain
+/// alone.
 pub(crate) fn principal_named(text: &str, trust_domain: &TrustDomain) -> Option<String> {
-    match SpiffeId::parse(text) {
-        Ok(id) => {
-            (id.trust_domain() == trust_domain && id.agent_name().is_some()).then(|| id.to_string())
-        }
-        Err(_) if text == "anonymous" => Some(text.to_owned()),
-        Err(_) => trust_domain.agent(text).ok().map(|id| id.to_string()),
+    let ours = format!("spiffe://{trust_domain}/");
+    let foreign = text.starts_with("spiffe://") && !text.starts_with(&ours);
+    let exact = SpiffeId::parse(text);
+    if foreign || exact.is_ok_and(|id| id.agent_name().is_none()) {
+        return None;
     }
+    if Grant::new(text, "*").is_ok() {
+        return Some(text.to_owned());
+    }
+    trust_domain.agent(text).ok().map(|id| id.to_string())
 }
 
 fn names<T>(what: &str, all: &[T], name: impl Fn(&T) -> &String) -> String {

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use super::live::LiveChannel;
 use super::problem::Problem;
 use super::{Gateway, session};
-use crate::access::{AccessToken, Bearer};
+use crate::access::{AccessToken, Holder};
 use crate::enrolment::{Admission, EnrolRefusal, EnrolRequest, RenewRefusal};
 use crate::identity::PublishedKeys;
 
@@ -135,7 +135,7 @@ async fn renew(
     let outcome = gateway
         .custody
         .enrolment
-        .renew(bearer(channel)?, &certificate_request, Timestamp::now())
+        .renew(holder(channel)?, &certificate_request, Timestamp::now())
         .await;
     let admission = outcome.map_err(|refusal| shut_out(&refusal))?;
     keep_session(gateway, channel, &admission.access_token);
@@ -146,7 +146,7 @@ fn token(gateway: &Gateway, channel: &Arc<LiveChannel>) -> Result<Response<Bytes
     let minted = gateway
         .custody
         .enrolment
-        .access_token(bearer(channel)?, Timestamp::now());
+        .access_token(holder(channel)?, Timestamp::now());
     let token = minted.map_err(|refusal| shut_out(&refusal))?;
     keep_session(gateway, channel, &token);
     Ok(body(&TokenBody {
@@ -156,7 +156,7 @@ fn token(gateway: &Gateway, channel: &Arc<LiveChannel>) -> Result<Response<Bytes
 }
 
 fn services(gateway: &Gateway, channel: &LiveChannel) -> Result<Response<Bytes>, Problem> {
-    let agent = bearer(channel)?;
+    let agent = holder(channel)?;
     let snapshot = gateway.custody.state.snapshot();
     let name = agent.id.agent_name().unwrap_or_default();
     if let Err(shut_out) = snapshot.admit(name, agent.key, Timestamp::now()) {
@@ -177,7 +177,7 @@ fn services(gateway: &Gateway, channel: &LiveChannel) -> Result<Response<Bytes>,
 }
 
 /// The agent of this channel, by the certificate that it proved in the handshake.
-fn bearer(channel: &LiveChannel) -> Result<Bearer<'_>, Problem> {
+fn holder(channel: &LiveChannel) -> Result<Holder<'_>, Problem> {
     let peer = channel.record.peer.as_ref().ok_or_else(|| {
         Problem::new(
             StatusCode::UNAUTHORIZED,
@@ -185,7 +185,7 @@ fn bearer(channel: &LiveChannel) -> Result<Bearer<'_>, Problem> {
             "this call takes a channel with the agent's certificate",
         )
     })?;
-    Ok(Bearer {
+    Ok(Holder {
         id: &peer.id,
         key: &peer.spki_sha384,
         profile: channel.record.profile,
@@ -197,7 +197,8 @@ fn keep_session(gateway: &Gateway, channel: &LiveChannel, token: &AccessToken) {
     if let Ok(session) =
         session::of_agent(gateway, channel, token.expose_secret(), Timestamp::now())
     {
-        channel.remember_token(token.expose_secret(), session);
+        channel.remember_token(token.expose_secret(), session.clone());
+        channel.set_session(session);
     }
 }
 

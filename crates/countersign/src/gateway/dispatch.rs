@@ -14,6 +14,7 @@ use jiff::Timestamp;
 use super::live::{LiveChannel, Session, decision_id};
 use super::problem::Problem;
 use super::services::Service;
+use super::session::Asker;
 use super::{Gateway, Running, session, target};
 use crate::audit::Event;
 
@@ -25,11 +26,13 @@ pub(crate) struct Opening {
     pub(crate) service: Arc<Service>,
     /// Who opens it, until when.
     pub(crate) session: Session,
+    /// Whether the request's Authorization field was meant for the gateway: it must not reach the service.
+    pub(crate) authorization_is_ours: bool,
 }
 
 /// What is asked for, before anybody has decided.
 struct Question {
-    session: Session,
+    asker: Asker,
     service: Option<Arc<Service>>,
     request: Request,
 }
@@ -46,10 +49,10 @@ pub(crate) fn connect(
 ) -> Result<Opening, Problem> {
     let now = Timestamp::now();
     let (name, port) = target::of_connect(request)?;
-    let session = session::of_request(gateway, channel, &request.headers, now)?;
+    let asker = session::of_request(gateway, channel, request, now)?;
     let running = gateway.running();
     let service = named(&running, channel, name, port)?;
-    let question = Question::new(session, service, (name, port), &Method::CONNECT);
+    let question = Question::new(asker, service, (name, port), &Method::CONNECT);
     decide(gateway, channel, &running, question, now)
 }
 
@@ -65,12 +68,13 @@ pub(crate) fn request(
 ) -> Result<Opening, Problem> {
     let now = Timestamp::now();
     let authority = target::of_request(request)?;
-    let session = session::of_request(gateway, channel, &request.headers, now)?;
+    let asker = session::of_request(gateway, channel, request, now)
+        .map_err(Problem::in_place_of_service)?;
     let running = gateway.running();
     let service = hosted(&running, channel, authority.host())?;
     let asked = (authority.host(), service.port);
-    let question = Question::new(session, Some(service), asked, &request.method);
-    decide(gateway, channel, &running, question, now)
+    let question = Question::new(asker, Some(service), asked, &request.method);
+    decide(gateway, channel, &running, question, now).map_err(Problem::in_place_of_service)
 }
 
 /// Decides on a request that came inside a tunnel to its service, by whoever opened the tunnel.
@@ -90,17 +94,16 @@ pub(crate) fn inside(
     let hosted = running.services.by_host(authority.host());
     let hosted = hosted.filter(|hosted| hosted.name == service.name);
     let hosted = hosted.ok_or_else(|| elsewhere(&service.name, authority.host()))?;
-    // An agent's token may have been renewed since.
-    let session = channel.newest(session, now);
-    let session = session.ok_or_else(session::ended)?;
+    let asker = session::of_inner_request(gateway, channel, session, request, now)
+        .map_err(Problem::in_place_of_service)?;
     let asked = (authority.host(), hosted.port);
-    let question = Question::new(session, Some(Arc::clone(hosted)), asked, &request.method);
-    decide(gateway, channel, &running, question, now)
+    let question = Question::new(asker, Some(Arc::clone(hosted)), asked, &request.method);
+    decide(gateway, channel, &running, question, now).map_err(Problem::in_place_of_service)
 }
 
 impl Question {
     fn new(
-        session: Session,
+        asker: Asker,
         service: Option<Arc<Service>>,
         (name, port): (&str, u16),
         method: &Method,
@@ -109,7 +112,7 @@ impl Question {
             .as_ref()
             .map_or_else(|| name.to_ascii_lowercase(), |service| service.name.clone());
         Self {
-            session,
+            asker,
             service,
             request: Request {
                 service: name,
@@ -128,10 +131,15 @@ fn decide(
     now: Timestamp,
 ) -> Result<Opening, Problem> {
     let Question {
-        session,
+        asker,
         service,
         request,
     } = question;
+    let Asker {
+        session,
+        authorization_is_ours,
+    } = asker;
+    for_that_service(gateway, channel, &session, &request)?;
     let decided = running
         .policy
         .decide(&session.facts, &request, decision_id(), now);
@@ -153,7 +161,27 @@ fn decide(
         permit,
         service,
         session,
+        authorization_is_ours,
     })
+}
+
+/// A bearer token opens the one service that it was issued for. Its holder may know which.
+fn for_that_service(
+    gateway: &Gateway,
+    channel: &LiveChannel,
+    session: &Session,
+    request: &Request,
+) -> Result<(), Problem> {
+    match session.facts.only_service() {
+        Some(service) if service != request.service => {
+            let asked = &request.service;
+            let detail = format!("the bearer token is for `{service}`, not for `{asked}`");
+            let problem = Problem::token("token_service", detail);
+            let id = session.facts.token_id();
+            Err(session::refused(gateway, channel, id, problem))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Which service the client of a CONNECT means, if it may mean that one on this channel.

@@ -48,6 +48,7 @@ impl Entry {
             permit,
             service,
             session,
+            ..
         } = opening;
         if let Err(error) = gateway.custody.audit.ready() {
             tracing::error!(%error, "a stream is refused");
@@ -62,6 +63,7 @@ impl Entry {
             channel: channel.id.to_string(),
             stream: guard.stream.id.to_string(),
             principal: guard.stream.session.principal(),
+            token_id: guard.stream.session.facts.token_id().map(str::to_owned),
             service: service.name.clone(),
             rule: permit.rule().to_owned(),
             bundle: permit.bundle_revision().to_owned(),

@@ -84,14 +84,20 @@ impl Live {
 
     /// How many streams are open to a service.
     pub(crate) fn streams_to(&self, service: &str) -> usize {
-        let to = |channel: &Arc<LiveChannel>| {
+        self.count_streams(|stream| stream.request.service == service)
+    }
+
+    /// How many streams a token holds open.
+    pub(crate) fn streams_by_token(&self, id: &str) -> usize {
+        self.count_streams(|stream| stream.session.facts.token_id() == Some(id))
+    }
+
+    fn count_streams(&self, counts: impl Fn(&LiveStream) -> bool) -> usize {
+        let of = |channel: &Arc<LiveChannel>| {
             let streams = channel.streams();
-            streams
-                .iter()
-                .filter(|stream| stream.request.service == service)
-                .count()
+            streams.iter().filter(|stream| counts(stream)).count()
         };
-        self.channels().iter().map(to).sum()
+        self.channels().iter().map(of).sum()
     }
 
     /// Ends the channel of the stranger who has stood here longest with nothing open; `false` when there is none.
@@ -119,7 +125,7 @@ impl Live {
         for channel in self.channels() {
             match running.judge(&channel, snapshot, now) {
                 Some(reason) => channel.cut.cut(reason),
-                None => channel.decide_again(running, now),
+                None => channel.decide_again(running, snapshot, now),
             }
         }
     }

@@ -143,7 +143,7 @@ impl Gateway {
             Timestamp::now(),
         );
         let judged = running.judge(channel, &snapshot, now);
-        if let Some(reason) = judged.or_else(|| channel.judge(stream, &running, now)) {
+        if let Some(reason) = judged.or_else(|| channel.judge(stream, &running, &snapshot, now)) {
             stream.cut.cut(reason);
         }
     }

@@ -1,7 +1,7 @@
 //! What a client is told when it does not get what it asked for: a status and a sentence (RFC 9457).
 
 use bytes::Bytes;
-use http::header::{CONTENT_TYPE, PROXY_AUTHENTICATE};
+use http::header::{CONTENT_TYPE, PROXY_AUTHENTICATE, WWW_AUTHENTICATE};
 use http::{HeaderValue, Response, StatusCode};
 use serde_json::json;
 
@@ -33,9 +33,17 @@ impl Problem {
         Self::new(StatusCode::MISDIRECTED_REQUEST, "misdirected", detail)
     }
 
-    /// The access token is missing or does not hold.
+    /// The access token or bearer token is missing or does not hold: what a proxy says of a CONNECT.
     pub(crate) fn token(code: &'static str, detail: impl Into<String>) -> Self {
         Self::new(StatusCode::PROXY_AUTHENTICATION_REQUIRED, code, detail)
+    }
+
+    /// The same where the gateway stands in for a service: there it is not a proxy that asks (RFC 9110, section 15.5.2).
+    pub(crate) fn in_place_of_service(mut self) -> Self {
+        if self.status == StatusCode::PROXY_AUTHENTICATION_REQUIRED {
+            self.status = StatusCode::UNAUTHORIZED;
+        }
+        self
     }
 
     /// Policy says no.
@@ -59,8 +67,13 @@ impl Problem {
             CONTENT_TYPE,
             HeaderValue::from_static("application/problem+json"),
         );
-        if self.status == StatusCode::PROXY_AUTHENTICATION_REQUIRED {
-            headers.insert(PROXY_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        let challenge = match self.status {
+            StatusCode::PROXY_AUTHENTICATION_REQUIRED => Some(PROXY_AUTHENTICATE),
+            StatusCode::UNAUTHORIZED => Some(WWW_AUTHENTICATE),
+            _ => None,
+        };
+        if let Some(challenge) = challenge {
+            headers.insert(challenge, HeaderValue::from_static("Bearer"));
         }
         response
     }

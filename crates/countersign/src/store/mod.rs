@@ -7,7 +7,7 @@ use std::future::Future;
 use std::path::Path;
 use std::pin::Pin;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 
 mod agent;
@@ -80,6 +80,16 @@ pub(crate) trait Store: Send + Sync + 'static {
         now: Timestamp,
     ) -> Answer<'a, Option<u64>>;
 
+    /// Remembers a bearer token that was issued, and forgets those long past.
+    fn issue_bearer<'a>(&'a self, token: &'a BearerToken) -> Answer<'a, u64>;
+
+    /// Revokes a bearer token. `None`: no such token, or revoked before.
+    fn revoke_bearer<'a>(
+        &'a self,
+        id: &'a str,
+        revocation: &'a Revocation,
+    ) -> Answer<'a, Option<u64>>;
+
     /// Writes a consistent copy to a file that must not exist.
     fn copy_to<'a>(&'a self, file: &'a Path) -> Answer<'a, ()>;
 
@@ -101,6 +111,8 @@ pub(crate) struct Contents {
     pub(crate) agents: Vec<Agent>,
     /// By principal, then service.
     pub(crate) grants: Vec<GrantRecord>,
+    /// By id.
+    pub(crate) bearers: Vec<BearerToken>,
 }
 
 /// What a first start writes.
@@ -124,15 +136,18 @@ pub(crate) enum SecretKind {
     JoinKey,
     /// Signs identity tokens.
     IdentityKey,
+    /// Seals bearer tokens.
+    BearerKey,
 }
 
 impl SecretKind {
-    const ALL: [Self; 5] = [
+    const ALL: [Self; 6] = [
         Self::TrustDomainKey,
         Self::Anchor,
         Self::AccessKey,
         Self::JoinKey,
         Self::IdentityKey,
+        Self::BearerKey,
     ];
 
     /// The name in the store.
@@ -143,6 +158,7 @@ impl SecretKind {
             Self::AccessKey => "access-key",
             Self::JoinKey => "join-key",
             Self::IdentityKey => "identity-key",
+            Self::BearerKey => "bearer-key",
         }
     }
 
@@ -185,6 +201,28 @@ pub(crate) struct JoinToken {
     pub(crate) expires_at: Timestamp,
 }
 
+/// A bearer token that was issued: its id, never the token.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct BearerToken {
+    pub(crate) id: String,
+    /// Whom it names.
+    pub(crate) subject: String,
+    /// The one service that it opens.
+    pub(crate) service: String,
+    pub(crate) issued_at: Timestamp,
+    /// The uid of the operator.
+    pub(crate) issued_by: u32,
+    pub(crate) expires_at: Timestamp,
+    pub(crate) revoked: Option<Revocation>,
+}
+
+impl BearerToken {
+    /// Before this, tokens have been over for so long that nobody asks for them any more.
+    pub(crate) fn long_past(now: Timestamp) -> Timestamp {
+        now.saturating_sub(BEARERS_KEPT).unwrap_or(Timestamp::MIN)
+    }
+}
+
 /// A grant, and who gave it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub(crate) struct GrantRecord {
@@ -194,3 +232,6 @@ pub(crate) struct GrantRecord {
     /// The uid of the operator.
     pub(crate) created_by: u32,
 }
+
+/// How long a bearer token that has ended is still listed.
+const BEARERS_KEPT: SignedDuration = SignedDuration::from_hours(24 * 30);

@@ -127,8 +127,24 @@ fn of_keys() -> Vec<Event> {
         },
         Event::TokenRefused {
             reason: text(),
+            token_id: None,
             channel: None,
             peer,
+        },
+        Event::BearerTokenIssued {
+            token_id: text(),
+            subject: text(),
+            service: text(),
+            key_id: text(),
+            expires_at: at,
+            operator: OPERATOR,
+        },
+        Event::BearerTokenRevoked {
+            token_id: text(),
+            subject: text(),
+            service: text(),
+            reason: text(),
+            operator: OPERATOR,
         },
         Event::KeyRotated {
             kind: text(),
@@ -184,6 +200,7 @@ fn of_streams() -> Vec<Event> {
             channel: text(),
             stream: text(),
             principal: text(),
+            token_id: None,
             service: text(),
             rule: text(),
             bundle: text(),

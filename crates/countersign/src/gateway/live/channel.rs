@@ -17,11 +17,13 @@ use tokio::sync::{Notify, Semaphore};
 use tokio::time::Instant;
 
 use super::{ChannelId, CutReason, decision_id, lock};
+use crate::bearer::{self, UnfitBearer};
 use crate::gateway::Running;
 use crate::gateway::patience::Patience;
 use crate::hop::Hop;
 use crate::identity::{Call, IdentityCache, IdentityTokens};
 use crate::operator;
+use crate::state::Snapshot;
 
 /// One open channel.
 pub(crate) struct LiveChannel {
@@ -180,7 +182,7 @@ impl LiveChannel {
         }
     }
 
-    /// Puts a session in force, unless the one that is lasts longer.
+    /// Puts an agent's session in force, unless the one that is lasts longer.
     pub(crate) fn set_session(&self, session: Session) {
         let mut current = lock(&self.session);
         let later = match (&*current, session.expires_at) {
@@ -207,10 +209,9 @@ impl LiveChannel {
         (same && session.expires_at.is_some_and(|end| now < end)).then(|| session.clone())
     }
 
-    /// Puts the session of a verified token in force.
+    /// Remembers the session of a verified token.
     pub(crate) fn remember_token(&self, token: &str, session: Session) {
-        *lock(&self.last_token) = Some((token_digest(token), session.clone()));
-        self.set_session(session);
+        *lock(&self.last_token) = Some((token_digest(token), session));
     }
 
     /// The value of `Countersign-Identity` for a request of this session to a service.
@@ -301,9 +302,9 @@ impl LiveChannel {
     }
 
     /// Ends each stream that would not be opened any more.
-    pub(crate) fn decide_again(&self, running: &Running, now: Timestamp) {
+    pub(crate) fn decide_again(&self, running: &Running, snapshot: &Snapshot, now: Timestamp) {
         for stream in self.streams() {
-            if let Some(reason) = self.judge(&stream, running, now) {
+            if let Some(reason) = self.judge(&stream, running, snapshot, now) {
                 stream.cut.cut(reason);
             }
         }
@@ -314,8 +315,12 @@ impl LiveChannel {
         &self,
         stream: &LiveStream,
         running: &Running,
+        snapshot: &Snapshot,
         now: Timestamp,
     ) -> Option<CutReason> {
+        if let Some(reason) = stream.session.revoked(snapshot) {
+            return Some(reason);
+        }
         let request = &stream.request;
         let service = running.services.find(&request.service, request.port);
         if service.is_none() {
@@ -344,7 +349,23 @@ impl Session {
 
     /// What its end is called where it ends a stream.
     fn end_reason(&self) -> CutReason {
-        CutReason::TokenExpired
+        match self.facts.principal() {
+            Principal::Bearer { .. } => CutReason::BearerEnded,
+            Principal::Cert { .. } => CutReason::CertificateEnded,
+            _ => CutReason::TokenExpired,
+        }
+    }
+
+    /// Why the bearer token behind it holds no more, if one is and it does not.
+    fn revoked(&self, snapshot: &Snapshot) -> Option<CutReason> {
+        let (Principal::Bearer { .. }, Some(id)) = (self.facts.principal(), self.facts.token_id())
+        else {
+            return None;
+        };
+        match bearer::standing(snapshot, id).err()? {
+            UnfitBearer::Revoked { reason, .. } => Some(CutReason::BearerRevoked(reason)),
+            unknown => Some(CutReason::BearerRevoked(unknown.to_string())),
+        }
     }
 }
 

@@ -12,6 +12,12 @@ pub(crate) enum CutReason {
     KeyReplaced,
     /// The access token ended and was not renewed.
     TokenExpired,
+    /// The bearer token ended.
+    BearerEnded,
+    /// The bearer token was revoked.
+    BearerRevoked(String),
+    /// The client's certificate ended.
+    CertificateEnded,
     /// Decided again, policy says no.
     PolicyChanged(String),
     /// The listener's stage or profile no longer admits the channel.
@@ -40,6 +46,9 @@ impl fmt::Display for CutReason {
             Self::AgentRevoked => f.write_str("the agent was revoked"),
             Self::KeyReplaced => f.write_str("the agent has another key now"),
             Self::TokenExpired => f.write_str("the access token ended and was not renewed"),
+            Self::BearerEnded => f.write_str("the bearer token ended"),
+            Self::BearerRevoked(reason) => write!(f, "the bearer token was revoked: {reason}"),
+            Self::CertificateEnded => f.write_str("the client's certificate ended"),
             Self::PolicyChanged(rule) => write!(f, "policy no longer permits it: {rule}"),
             Self::StageChanged => f.write_str("the listener's stage no longer admits the channel"),
             Self::ExceptionEnded(id) => write!(f, "exception `{id}` has ended"),

@@ -105,7 +105,7 @@ pub(super) async fn remove(
 }
 
 /// Whether a service of that name is configured. A grant may come before its service does, so that is told and not refused.
-fn known(gateway: &Gateway, service: &str) -> bool {
+pub(super) fn known(gateway: &Gateway, service: &str) -> bool {
     let running = gateway.running();
     let services = running.services.all();
     services.iter().any(|one| one.name == service)
@@ -118,7 +118,7 @@ fn checked(gateway: &Gateway, request: GrantRequest) -> Result<(String, String),
         let trust_domain = &gateway.trust_domain;
         let detail = format!("`{principal}` is no principal of `{trust_domain}`");
         Refused::invalid("invalid-principal", detail).with_hint(&format!(
-            "name an agent, `spiffe://{trust_domain}/agent/NAME`, or `anonymous`"
+            "name an agent, `spiffe://{trust_domain}/agent/NAME`, `cert:AUTHORITY/NAME`, `bearer:NAME`, or `anonymous`"
         ))
     })?;
     countersign_policy::Grant::new(&principal, &service)

@@ -5,6 +5,7 @@
 mod agents;
 mod backup;
 mod grants;
+mod tokens;
 mod views;
 
 use std::fs::Permissions;
@@ -89,6 +90,8 @@ fn router(gateway: Arc<Gateway>) -> Router {
             "/grants",
             get(grants::list).post(grants::add).delete(grants::remove),
         )
+        .route("/tokens", get(tokens::list).post(tokens::issue))
+        .route("/tokens/{id}/revoke", post(tokens::revoke))
         .route("/backup", post(backup::create))
         .fallback(|| async {
             Refused::not_found("unknown-call", "there is no such call".to_owned())

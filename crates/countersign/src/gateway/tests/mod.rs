@@ -2,6 +2,7 @@
 
 mod agentless;
 mod answers;
+mod bearers;
 mod certificates;
 mod cuts;
 mod http1;
@@ -161,8 +162,16 @@ impl World {
             .unwrap()
     }
 
-    /// Calls the operator's socket.
+    /// Calls the operator's socket, which does what it is asked.
     async fn operate(&self, method: &str, path: &str, body: &Value) -> Value {
+        let answer = self.operated(method, path, body).await;
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        assert!(head.starts_with("HTTP/1.1 200"), "{answer}");
+        serde_json::from_str(body).unwrap()
+    }
+
+    /// Calls the operator's socket: the whole answer.
+    async fn operated(&self, method: &str, path: &str, body: &Value) -> String {
         let socket = tokio::net::UnixStream::connect(self.file("gateway.sock")).await;
         let mut socket = socket.unwrap();
         let body = body.to_string();
@@ -173,9 +182,7 @@ impl World {
         socket.write_all(request.as_bytes()).await.unwrap();
         let mut answer = String::new();
         socket.read_to_string(&mut answer).await.unwrap();
-        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
-        assert!(head.starts_with("HTTP/1.1 200"), "{answer}");
-        serde_json::from_str(body).unwrap()
+        answer
     }
 
     /// Puts a configuration in the file's place and has the gateway read it; what it says if it does not take it.

@@ -16,10 +16,12 @@ use sqlx::{Sqlite, SqliteConnection, SqlitePool};
 
 use super::lock::Lock;
 use super::{
-    AgentChange, Answer, BundleDocument, Contents, EnrolOutcome, Enrolment, GrantRecord, Initial,
-    JoinToken, Renewal, Revocation, SealedSecret, SecretKind, Store, StoreError,
+    AgentChange, Answer, BearerToken, BundleDocument, Contents, EnrolOutcome, Enrolment,
+    GrantRecord, Initial, JoinToken, Renewal, Revocation, SealedSecret, SecretKind, Store,
+    StoreError,
 };
 
+mod bearer;
 mod enrolment;
 mod fault;
 mod rows;
@@ -250,6 +252,18 @@ impl Store for SqliteStore {
         now: Timestamp,
     ) -> Answer<'a, Option<u64>> {
         transaction!(self, writes::remove_grant, principal, service, now)
+    }
+
+    fn issue_bearer<'a>(&'a self, token: &'a BearerToken) -> Answer<'a, u64> {
+        transaction!(self, bearer::issue, token)
+    }
+
+    fn revoke_bearer<'a>(
+        &'a self,
+        id: &'a str,
+        revocation: &'a Revocation,
+    ) -> Answer<'a, Option<u64>> {
+        transaction!(self, bearer::revoke, id, revocation)
     }
 
     fn copy_to<'a>(&'a self, file: &'a Path) -> Answer<'a, ()> {

@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use sqlx::sqlite::SqliteRow;
 use sqlx::{Row, SqliteConnection};
 
-use super::RowError;
+use super::{RowError, bearer};
 use crate::store::{
     Agent, BundleDocument, Contents, GrantRecord, Revocation, SealedSecret, SecretKind,
 };
@@ -19,6 +19,7 @@ pub(super) async fn contents(connection: &mut SqliteConnection) -> Result<Conten
         bundle: newest_bundle(connection).await?,
         agents: agents(connection).await?,
         grants: grants(connection).await?,
+        bearers: bearer::all(connection).await?,
     })
 }
 
@@ -80,6 +81,16 @@ pub(super) fn optional_spki(
         .transpose()
 }
 
+/// When and why, where it was revoked.
+pub(super) fn revocation(row: &SqliteRow) -> Result<Option<Revocation>, RowError> {
+    let reason: Option<String> = row.try_get("revoked_reason")?;
+    let at = optional_time(row, "revoked_at")?;
+    Ok(at.map(|at| Revocation {
+        at,
+        reason: reason.unwrap_or_default(),
+    }))
+}
+
 async fn revision(connection: &mut SqliteConnection) -> Result<u64, RowError> {
     let newest: i64 = sqlx::query_scalar("SELECT coalesce(max(sequence), 0) FROM changes")
         .fetch_one(connection)
@@ -135,11 +146,6 @@ async fn agents(connection: &mut SqliteConnection) -> Result<Vec<Agent>, RowErro
 fn read_agent(row: &SqliteRow) -> Result<Agent, RowError> {
     let spki = optional_spki(row, "spki")?.ok_or(RowError::BadValue("agents.spki"))?;
     let previous = optional_spki(row, "previous_spki")?.zip(optional_time(row, "previous_until")?);
-    let reason: Option<String> = row.try_get("revoked_reason")?;
-    let revoked = optional_time(row, "revoked_at")?.map(|at| Revocation {
-        at,
-        reason: reason.unwrap_or_default(),
-    });
     Ok(Agent {
         name: row.try_get("name")?,
         spiffe_id: row.try_get("spiffe_id")?,
@@ -149,7 +155,7 @@ fn read_agent(row: &SqliteRow) -> Result<Agent, RowError> {
         certificate_expires_at: time(row, "certificate_expires_at")?,
         enrolled_at: time(row, "enrolled_at")?,
         last_seen: optional_time(row, "last_seen")?,
-        revoked,
+        revoked: revocation(row)?,
     })
 }
 

@@ -220,7 +220,7 @@ async fn a_newer_schema_names_both_versions() {
          VALUES (9000, 'later', true, x'00', 0)",
     )
     .await;
-    let expected = "the database `FILE` has schema version 9000, this program knows up to 1";
+    let expected = "the database `FILE` has schema version 9000, this program knows up to 2";
     assert_eq!(refusal(&file).await, expected);
 }
 
