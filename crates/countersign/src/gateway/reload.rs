@@ -65,6 +65,7 @@ impl Gateway {
         self.custody
             .audit
             .change(next.config.audit.when_unwritable());
+        next.services.watch();
         self.running.store(Arc::new(next));
         self.show_certificates();
         for (acceptor, settings) in self.acceptors.iter().zip(prepared) {

@@ -241,6 +241,7 @@ async fn open(
         .metrics
         .watch_certificates(Arc::clone(&gateway.shown));
     announce(&gateway, &config);
+    gateway.running().services.watch();
     doors.serve(&gateway);
     gateway.tasks.spawn(upkeep::run(Arc::clone(&gateway)));
     Ok(gateway)
@@ -319,6 +320,7 @@ impl Handle {
         let stops = Err("the gateway stops".to_owned());
         let _ = gateway.ready.send_replace(stops);
         gateway.stopping.cancel();
+        gateway.running().services.close_idle();
         let drain_time = gateway.running().config.limits.drain_time;
         let (channels, longest_s) = (gateway.live.len(), drain_time.as_secs());
         tracing::info!(
