@@ -56,6 +56,8 @@ pub(crate) enum Command {
     Sessions(SessionsOptions),
     /// The services behind the gateway.
     Services(Operate<ServicesCommand>),
+    /// The keys by which services verify who calls.
+    Identity(Operate<IdentityCommand>),
     /// The certificates for agentless clients.
     Certificates(Operate<CertificatesCommand>),
     /// Where each listener stands in the migration.
@@ -258,6 +260,13 @@ pub(crate) enum SessionsCommand {
 pub(crate) enum ServicesCommand {
     /// List the services.
     List,
+}
+
+/// `countersign identity …`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum IdentityCommand {
+    /// Show the public keys of identity tokens; `--format json` prints what verifiers read.
+    Keys,
 }
 
 /// `countersign certificates …`.

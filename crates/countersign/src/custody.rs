@@ -14,6 +14,7 @@ use crate::access::AccessTokens;
 use crate::audit::{Audit, AuditError, Event, WhenUnwritable};
 use crate::authority::{self, AuthorityService, AuthorityServiceError};
 use crate::bearer::BearerTokens;
+use crate::config::IdentityVersion;
 use crate::enrolment::EnrolmentService;
 use crate::identity::IdentityTokens;
 use crate::report::Report;
@@ -30,6 +31,7 @@ pub(crate) struct CustodyConfig {
     pub(crate) gateway: String,
     /// Of all listeners.
     pub(crate) profiles: Vec<Profile>,
+    pub(crate) identity: IdentityVersion,
     pub(crate) store_file: PathBuf,
     pub(crate) root_key_file: PathBuf,
     pub(crate) audit_file: PathBuf,
@@ -135,11 +137,14 @@ impl Custody {
             audit,
             root,
         };
-        custody.prepare(&config.profiles, now).await?;
+        let version = config.identity;
+        custody.prepare(&config.profiles, version, now).await?;
+        custody.identity.sign_with(version);
         Ok(custody)
     }
 
-    /// Makes ready for listeners with these profiles: at start, and before a reload takes effect.
+    /// Makes ready for listeners with these profiles and identity tokens of this version: at start, and before a reload
+    /// takes effect.
     ///
     /// # Errors
     ///
@@ -147,6 +152,7 @@ impl Custody {
     pub(crate) async fn prepare(
         &self,
         profiles: &[Profile],
+        identity: IdentityVersion,
         now: Timestamp,
     ) -> Result<(), CustodyError> {
         let before = self.authority.trust().version();
@@ -163,7 +169,7 @@ impl Custody {
             self.rotated("join", self.enrolment.rings().want(version, now).await?);
             self.rotated("bearer", self.bearers.rings().want(version, now).await?);
         }
-        self.rotated("identity", self.identity.rotate(now).await?);
+        self.rotated("identity", self.identity.prepare(identity, now).await?);
         Ok(())
     }
 

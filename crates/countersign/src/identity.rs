@@ -1,8 +1,8 @@
 //! Identity tokens: how an upstream service learns, by signature, who is calling.
 //!
-//! `v4.public`, signed by the gateway and verified by anyone with its public keys, which [`PublishedKeys`] holds. A token
-//! is for one service and lives a minute. It is minted once for each channel, service and principal, and again at half its
-//! life, so that what a request costs is a look into its channel's [`IdentityCache`].
+//! `v4.public`, or the draft `v5.public`, signed by the gateway and verified by anyone with its public keys, which
+//! [`PublishedKeys`] holds. A token is for one service and lives a minute. It is minted once for each channel, service and
+//! principal, and again at half its life, so that what a request costs is a look into its channel's [`IdentityCache`].
 
 mod cache;
 mod published;
@@ -11,6 +11,7 @@ use std::fmt::Display;
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use countersign_channel::identity::TrustDomain;
 use countersign_paseto::{Claims, KeyId, MintError, SystemRandom};
 use countersign_policy::{Appraisal, Facts, Principal};
@@ -19,6 +20,7 @@ use serde::Serialize;
 
 pub(crate) use self::cache::IdentityCache;
 pub(crate) use self::published::PublishedKeys;
+use crate::config::IdentityVersion;
 use crate::root_key::{RootKey, RootKeyError};
 use crate::rotation::{KeyForm, RotatingRing, RotationError, Schedule};
 use crate::state::State;
@@ -26,7 +28,9 @@ use crate::store::{SealedSecret, SecretKind};
 
 /// Mints identity tokens.
 pub(crate) struct IdentityTokens {
-    ring: RotatingRing,
+    v4: RotatingRing,
+    v5: RotatingRing,
+    version: ArcSwap<IdentityVersion>,
     issuer: String,
 }
 
@@ -62,7 +66,7 @@ struct ChannelClaims<'a> {
 }
 
 impl IdentityTokens {
-    /// Opens the key ring of identity tokens.
+    /// Opens the key rings of identity tokens. They are [prepared](Self::prepare) before one signs.
     ///
     /// # Errors
     ///
@@ -72,10 +76,14 @@ impl IdentityTokens {
         (state, root): (&Arc<State>, &Arc<RootKey>),
         secrets: &[SealedSecret],
     ) -> Result<Self, RootKeyError> {
-        let parts = (Arc::clone(state), Arc::clone(root));
-        let of = (SecretKind::IdentityKey, KeyForm::V4Secret);
+        let ring = |form| {
+            let parts = (Arc::clone(state), Arc::clone(root));
+            RotatingRing::load((SecretKind::IdentityKey, form), SCHEDULE, parts, secrets)
+        };
         Ok(Self {
-            ring: RotatingRing::load(of, SCHEDULE, parts, secrets)?,
+            v4: ring(KeyForm::V4Secret)?,
+            v5: ring(KeyForm::V5Secret)?,
+            version: ArcSwap::default(),
             issuer: format!("spiffe://{trust_domain}"),
         })
     }
@@ -105,13 +113,41 @@ impl IdentityTokens {
         .not_before(now)
         .expires_at(now + LIFETIME)
         .token_id(crate::random::id());
+        let rings = self.rings(**self.version.load());
+        let mut signing = rings.iter().filter(|ring| ring.mints_until(now).is_some());
+        let ring = signing.next().ok_or(MintError::NoCurrentKey { now })?;
         // No implicit assertion: these keys sign nothing else, and not every library has assertions.
-        self.ring.keys().mint(&claims, b"", now, &SystemRandom)
+        ring.keys().mint(&claims, b"", now, &SystemRandom)
     }
 
     /// The keys that verify what was and will be minted, for whoever asks.
     pub(crate) fn published(&self, now: Timestamp) -> PublishedKeys {
-        PublishedKeys::new(&self.issuer, self.ring.keys().keys().published(now))
+        let rings = [&self.v4, &self.v5].into_iter();
+        let keys = rings.flat_map(|ring| ring.keys().keys().published(now));
+        PublishedKeys::new(&self.issuer, keys)
+    }
+
+    /// Makes sure that there are keys of a version. Those of another go on signing until verifiers have had the time to
+    /// fetch the new ones. Gives the ids of new keys.
+    ///
+    /// # Errors
+    ///
+    /// The store cannot be written.
+    pub(crate) async fn prepare(
+        &self,
+        version: IdentityVersion,
+        now: Timestamp,
+    ) -> Result<Vec<KeyId>, RotationError> {
+        let [ring, other] = self.rings(version);
+        let begins = other
+            .mints_until(now)
+            .map_or(now, |until| until.min(now + SCHEDULE.ahead));
+        ring.extend(now, begins).await
+    }
+
+    /// From now on tokens are of this version, or will be as soon as a key of it signs.
+    pub(crate) fn sign_with(&self, version: IdentityVersion) {
+        self.version.store(Arc::new(version));
     }
 
     /// Lets keys take turns. Gives the ids of new ones.
@@ -120,9 +156,18 @@ impl IdentityTokens {
     ///
     /// The store cannot be written.
     pub(crate) async fn rotate(&self, now: Timestamp) -> Result<Vec<KeyId>, RotationError> {
-        let added = self.ring.extend(now, now).await?;
-        self.ring.drop_ended(now).await?;
+        let added = self.prepare(**self.version.load(), now).await?;
+        self.v4.drop_ended(now).await?;
+        self.v5.drop_ended(now).await?;
         Ok(added)
+    }
+
+    /// The ring of a version, and the one that stands in for it.
+    fn rings(&self, version: IdentityVersion) -> [&RotatingRing; 2] {
+        match version {
+            IdentityVersion::V4 => [&self.v4, &self.v5],
+            IdentityVersion::V5 => [&self.v5, &self.v4],
+        }
     }
 }
 

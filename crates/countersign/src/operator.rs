@@ -302,35 +302,6 @@ pub(crate) struct Service {
     /// Streams that are open to it.
     #[serde(default)]
     pub(crate) streams: usize,
-    /// Each place where it is.
-    #[serde(default)]
-    pub(crate) upstreams: Vec<Upstream>,
-}
-
-/// One place where a service is.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Upstream {
-    /// Its host and port.
-    pub(crate) address: String,
-    /// Whether it is used.
-    pub(crate) condition: Condition,
-    /// Requests and streams that are open to it.
-    pub(crate) in_flight: usize,
-    /// The newest connection to it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) last_hop: Option<Hop>,
-}
-
-/// Whether an upstream is used.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub(crate) enum Condition {
-    /// It is.
-    Up,
-    /// It failed too often lately: for a while only if there is no other.
-    Ejected,
-    /// It does not answer its health check as it should: it is not.
-    Down,
 }
 
 /// How the gateway reaches a service.
@@ -513,6 +484,7 @@ mod tests {
     use serde_json::Value;
 
     use super::*;
+    use crate::identity::PublishedKeys;
 
     /// Reads an example as the type it is an example of, and writes it again.
     fn again<T: Serialize + DeserializeOwned>(example: &Value) -> Value {
@@ -539,6 +511,7 @@ mod tests {
             "refused" => again::<Refused>(example),
             "closed" => again::<SessionClosed>(example),
             "services" => again::<Services>(example),
+            "identity-keys" => again::<PublishedKeys>(example),
             "certificates" => again::<Certificates>(example),
             "stage" => again::<Stages>(example),
             "backup-request" => again::<BackupRequest>(example),
@@ -553,7 +526,7 @@ mod tests {
     fn the_examples_in_the_documentation_are_what_the_types_say() {
         let page = include_str!("../../../docs/operator-api.md");
         let examples: Vec<_> = page.split("```json ").skip(1).collect();
-        assert_eq!(examples.len(), 22, "each kind has one example");
+        assert_eq!(examples.len(), 23, "each kind has one example");
         for example in examples {
             let (kind, rest) = example.split_once('\n').unwrap();
             let (json, _) = rest.split_once("```").unwrap();

@@ -5,7 +5,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use countersign_channel::profile::TokenVersion;
 use countersign_paseto::{
-    AnyKey, Key, KeyId, KeyRing, KeySet, Local, Secret, SystemRandom, V3, V4, Window,
+    AnyKey, Generates, Holds, Key, KeyId, KeyRing, KeySet, Kind, Local, Secret, SystemRandom, V3,
+    V4, V5, Window,
 };
 use jiff::{SignedDuration, Timestamp};
 use zeroize::Zeroizing;
@@ -46,6 +47,8 @@ pub(crate) enum KeyForm {
     V4Local,
     /// `k4.secret`: signs `v4.public`.
     V4Secret,
+    /// `k5.secret`: signs the draft `v5.public`.
+    V5Secret,
 }
 
 /// Why keys could not be loaded or changed.
@@ -270,31 +273,21 @@ impl VersionedRings {
 
 impl KeyForm {
     fn generate(self) -> Result<(AnyKey, Zeroizing<String>), RootKeyError> {
-        Ok(match self {
-            Self::V3Local => {
-                let key = Key::<V3, Local>::generate(&SystemRandom)?;
-                let text = key.to_paserk();
-                (key.into(), text)
-            }
-            Self::V4Local => {
-                let key = Key::<V4, Local>::generate(&SystemRandom)?;
-                let text = key.to_paserk();
-                (key.into(), text)
-            }
-            Self::V4Secret => {
-                let key = Key::<V4, Secret>::generate(&SystemRandom)?;
-                let text = key.to_paserk();
-                (key.into(), text)
-            }
-        })
+        match self {
+            Self::V3Local => fresh::<V3, Local>(),
+            Self::V4Local => fresh::<V4, Local>(),
+            Self::V4Secret => fresh::<V4, Secret>(),
+            Self::V5Secret => fresh::<V5, Secret>(),
+        }
     }
 
     fn read(self, text: &[u8]) -> Option<AnyKey> {
         let text = std::str::from_utf8(text).ok()?;
         match self {
-            Self::V3Local => Key::<V3, Local>::from_paserk(text).ok().map(AnyKey::from),
-            Self::V4Local => Key::<V4, Local>::from_paserk(text).ok().map(AnyKey::from),
-            Self::V4Secret => Key::<V4, Secret>::from_paserk(text).ok().map(AnyKey::from),
+            Self::V3Local => read::<V3, Local>(text),
+            Self::V4Local => read::<V4, Local>(text),
+            Self::V4Secret => read::<V4, Secret>(text),
+            Self::V5Secret => read::<V5, Secret>(text),
         }
     }
 
@@ -303,6 +296,7 @@ impl KeyForm {
             Self::V3Local => "k3.lid.",
             Self::V4Local => "k4.lid.",
             Self::V4Secret => "k4.pid.",
+            Self::V5Secret => "k5.pid.",
         }
     }
 }
@@ -315,6 +309,22 @@ impl Schedule {
         let mints_until = ends.saturating_sub(self.overlap).unwrap_or(ends);
         Window::new(secret.not_before, mints_until, ends)
     }
+}
+
+fn fresh<V: Generates<K>, K: Kind>() -> Result<(AnyKey, Zeroizing<String>), RootKeyError>
+where
+    AnyKey: From<Key<V, K>>,
+{
+    let key = Key::<V, K>::generate(&SystemRandom)?;
+    let text = key.to_paserk();
+    Ok((key.into(), text))
+}
+
+fn read<V: Holds<K>, K: Kind>(text: &str) -> Option<AnyKey>
+where
+    AnyKey: From<Key<V, K>>,
+{
+    Key::<V, K>::from_paserk(text).ok().map(AnyKey::from)
 }
 
 fn later(at: Timestamp, by: SignedDuration) -> Timestamp {

@@ -7,8 +7,6 @@ use countersign_channel::identity::SpkiHash;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::hop::Hop;
-
 /// A decision or a change, told by its stable name in `event`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "kebab-case")]
@@ -193,8 +191,6 @@ pub(crate) enum Event {
         end: String,
         sent: u64,
         received: u64,
-        #[serde(default)]
-        last_hop: Option<Hop>,
     },
     /// A stream was ended because what allowed it no longer holds.
     StreamCut {
@@ -203,8 +199,6 @@ pub(crate) enum Event {
         principal: String,
         service: String,
         reason: String,
-        #[serde(default)]
-        last_hop: Option<Hop>,
     },
 
     /// An operator gave a grant.

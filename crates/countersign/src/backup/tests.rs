@@ -5,6 +5,7 @@ use countersign_channel::Profile;
 use tempfile::TempDir;
 
 use super::*;
+use crate::config::IdentityVersion;
 use crate::custody::CustodyConfig;
 use crate::enrolment::NewJoinString;
 
@@ -13,6 +14,7 @@ fn config(folder: &Path) -> CustodyConfig {
         trust_domain: TrustDomain::parse("example.org").unwrap(),
         gateway: "main".to_owned(),
         profiles: vec![Profile::HybridV1],
+        identity: IdentityVersion::V4,
         store_file: folder.join("gateway.db"),
         root_key_file: folder.join("root.key"),
         audit_file: folder.join("audit.jsonl"),

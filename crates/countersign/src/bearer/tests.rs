@@ -2,6 +2,7 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::audit::WhenUnwritable;
+use crate::config::IdentityVersion;
 use crate::custody::{Custody, CustodyConfig};
 
 async fn custody(trust_domain: &str) -> (TempDir, Custody) {
@@ -15,6 +16,7 @@ async fn open(folder: &TempDir, trust_domain: &str, now: Timestamp) -> Custody {
         trust_domain: TrustDomain::parse(trust_domain).unwrap(),
         gateway: "main".to_owned(),
         profiles: vec![Profile::HybridV1, Profile::Cnsa2V1],
+        identity: IdentityVersion::V4,
         store_file: folder.path().join("gateway.db"),
         root_key_file: folder.path().join("root.key"),
         audit_file: folder.path().join("audit.jsonl"),

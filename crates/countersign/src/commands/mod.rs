@@ -28,10 +28,11 @@ use crate::audit::Operator;
 use crate::backup::{self, Passphrase, RestoreTarget};
 use crate::cli::{
     AgentsCommand, CertificatesCommand, Format, GatewaySocket, Grant, GrantsCommand,
-    JoinStringCommand, Operate, ServicesCommand, SessionsCommand, SessionsOptions, StageCommand,
-    TokensCommand,
+    IdentityCommand, JoinStringCommand, Operate, ServicesCommand, SessionsCommand, SessionsOptions,
+    StageCommand, TokensCommand,
 };
 use crate::config::GatewayConfig;
+use crate::identity::PublishedKeys;
 use crate::operator::{
     AgentRevoked, Agents, BackupDone, BackupRequest, Certificates, GrantChanged, GrantRequest,
     Grants, JoinStringCreated, JoinStringRequest, Refused, RevokeRequest, Services, SessionClosed,
@@ -161,6 +162,17 @@ pub(crate) async fn services(
     let ServicesCommand::List = options.command;
     Asked::of(&options.gateway, format)?
         .get::<Services>("/services")
+        .await
+}
+
+/// `countersign identity …`.
+pub(crate) async fn identity(
+    options: Operate<IdentityCommand>,
+    format: Format,
+) -> Result<(), Failure> {
+    let IdentityCommand::Keys = options.command;
+    Asked::of(&options.gateway, format)?
+        .get::<PublishedKeys>("/identity/keys")
         .await
 }
 

@@ -10,8 +10,8 @@ use super::key::key;
 use super::kind::{COUNT, FILE, HEADER_BYTES, LABEL, SPAN, STREAMS, TRUST_DOMAIN};
 use super::reader::{Document, Table};
 use super::{
-    AuditConfig, ExceptionConfig, GrantConfig, ListenerConfig, LogConfig, OperateConfig,
-    ServiceConfig, TelemetryConfig, exception, listener, operation, service,
+    AuditConfig, ExceptionConfig, GrantConfig, IdentityConfig, ListenerConfig, LogConfig,
+    OperateConfig, ServiceConfig, TelemetryConfig, exception, listener, operation, service,
 };
 
 /// Everything a gateway is told. Paths are absolute or relative to the working directory; the file's own folder has been
@@ -42,6 +42,8 @@ pub(crate) struct GatewayConfig {
     pub(crate) operate: OperateConfig,
     /// Health and metrics; none when switched off.
     pub(crate) telemetry: TelemetryConfig,
+    /// How upstream services are told who calls.
+    pub(crate) identity: IdentityConfig,
     /// The audit file.
     pub(crate) audit: AuditConfig,
     /// The log.
@@ -119,6 +121,7 @@ impl GatewayConfig {
             exceptions: exception::read(&mut root, &listeners)?,
             grants: exception::read_grants(&mut root, &trust_domain, &services)?,
             policy: PolicyConfig::read(root.table("policy")?)?,
+            identity: IdentityConfig::read(root.table("identity")?)?,
             limits: LimitsConfig::read(root.table("limits")?)?,
             operate: OperateConfig::read(root.table("operate")?)?,
             telemetry: operation::gateway_telemetry(root.table("telemetry")?)?,

@@ -12,6 +12,7 @@ use http::uri::PathAndQuery;
 use jiff::{SignedDuration, Timestamp};
 use toml::de::DeValue;
 
+use super::identity::IdentityVersion;
 use super::network::{HostPort, ServiceName, is_domain, is_label};
 use super::operation::LogFormat;
 use super::service::HttpProtocol;
@@ -248,6 +249,17 @@ pub(super) static LOG_FORMAT: Kind<LogFormat> = Kind {
         string(value, &LOG_FORMAT, |text| match text {
             "human" => Some(LogFormat::Human),
             "json" => Some(LogFormat::Json),
+            _ => None,
+        })
+    },
+};
+
+pub(super) static IDENTITY_VERSION: Kind<IdentityVersion> = Kind {
+    name: "`v4` or `v5`",
+    parse: |value| {
+        string(value, &IDENTITY_VERSION, |text| match text {
+            "v4" => Some(IdentityVersion::V4),
+            "v5" => Some(IdentityVersion::V5),
             _ => None,
         })
     },

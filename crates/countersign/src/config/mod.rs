@@ -8,6 +8,7 @@ mod agent;
 mod error;
 mod exception;
 mod gateway;
+mod identity;
 mod key;
 mod kind;
 mod listener;
@@ -22,6 +23,7 @@ pub(crate) use agent::{AgentConfig, AgentListenerConfig, BackoffConfig, Bind};
 pub(crate) use error::ConfigError;
 pub(crate) use exception::{ExceptionConfig, GrantConfig, principal_named};
 pub(crate) use gateway::GatewayConfig;
+pub(crate) use identity::{IdentityConfig, IdentityVersion};
 pub(crate) use listener::{ClassicalCertificateConfig, ListenerConfig};
 pub(crate) use network::{HostPort, ServiceName};
 pub(crate) use operation::{

@@ -92,6 +92,7 @@ fn the_defaults_in_the_shipped_examples_are_the_defaults() {
         (full.telemetry, full.audit, full.log, full.limits),
         (short.telemetry, short.audit, short.log, short.limits)
     );
+    assert_eq!(full.identity.version, short.identity.version);
     let example = uncommented(&text("deploy/agent.toml"));
     let (full, short) = (agent(&example).unwrap(), agent("").unwrap());
     assert_eq!(
@@ -258,8 +259,8 @@ fn value_at<'t>(root: &'t mut Table, key: &Described) -> Option<&'t mut Value> {
     table.get_mut(key.name)
 }
 
-/// `plaintext` beside TLS is refused, and `proxy_protocol` beside HTTP, so they cannot be changed alone.
-const NOT_CHANGED_ALONE: &[&str] = &["plaintext", "proxy_protocol"];
+/// `plaintext` beside TLS is refused, so it cannot be changed alone.
+const NOT_CHANGED_ALONE: &[&str] = &["plaintext"];
 
 #[test]
 fn a_reload_takes_exactly_the_keys_that_say_so() {

@@ -11,6 +11,7 @@ fn config(folder: &TempDir) -> CustodyConfig {
         trust_domain: TrustDomain::parse("example.org").unwrap(),
         gateway: "main".to_owned(),
         profiles: vec![Profile::HybridV1],
+        identity: IdentityVersion::V4,
         store_file: folder.path().join("gateway.db"),
         root_key_file: folder.path().join("root.key"),
         audit_file: folder.path().join("audit.jsonl"),
@@ -142,7 +143,7 @@ async fn a_profile_with_another_anchor_makes_a_new_version_of_the_bundle() {
     let custody = Custody::open(&config, now()).await.unwrap();
     assert!(custody.authority.svid(Profile::FipsHybridV1).is_none());
     custody
-        .prepare(&[Profile::HybridHighV1], now())
+        .prepare(&[Profile::HybridHighV1], IdentityVersion::V4, now())
         .await
         .unwrap();
     assert_eq!(
@@ -151,7 +152,7 @@ async fn a_profile_with_another_anchor_makes_a_new_version_of_the_bundle() {
         "the same anchor issues for both"
     );
     custody
-        .prepare(&[Profile::FipsHybridV1], now())
+        .prepare(&[Profile::FipsHybridV1], IdentityVersion::V4, now())
         .await
         .unwrap();
     let trust = custody.authority.trust();

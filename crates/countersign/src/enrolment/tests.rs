@@ -6,6 +6,7 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::audit::{Record, WhenUnwritable, read};
+use crate::config::IdentityVersion;
 use crate::custody::{Custody, CustodyConfig};
 use crate::store::StoreError;
 
@@ -102,6 +103,7 @@ fn config(folder: &TempDir, profile: Profile) -> CustodyConfig {
         trust_domain: TrustDomain::parse("example.org").unwrap(),
         gateway: "main".to_owned(),
         profiles: vec![profile],
+        identity: IdentityVersion::V4,
         store_file: folder.path().join("gateway.db"),
         root_key_file: folder.path().join("root.key"),
         audit_file: folder.path().join("audit.jsonl"),

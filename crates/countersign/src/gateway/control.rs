@@ -13,10 +13,9 @@ use serde::{Deserialize, Serialize};
 
 use super::live::LiveChannel;
 use super::problem::Problem;
-use super::{Gateway, session};
+use super::{Gateway, identity_keys, session};
 use crate::access::{AccessToken, Holder};
 use crate::enrolment::{Admission, EnrolRefusal, EnrolRequest, RenewRefusal};
-use crate::identity::PublishedKeys;
 
 /// Answers a request for the gateway itself.
 ///
@@ -31,7 +30,7 @@ pub(super) async fn answer(
 ) -> Result<Response<Bytes>, Problem> {
     match (&request.method, request.uri.path()) {
         (&Method::GET, "/.well-known/countersign/bundle") => Ok(bundle(gateway)),
-        (&Method::GET, PublishedKeys::PATH) => Ok(identity_keys(gateway)),
+        _ if identity_keys::are_asked_for(request) => Ok(identity_keys::answer(gateway)),
         (&Method::POST, "/v1/enrol") => enrol(gateway, channel, read(body)?).await,
         (&Method::POST, "/v1/renew") => renew(gateway, channel, read(body)?).await,
         (&Method::POST, "/v1/token") => token(gateway, channel),
@@ -80,16 +79,6 @@ struct ServiceBody<'a> {
 fn bundle(gateway: &Gateway) -> Response<Bytes> {
     let document = gateway.custody.authority.trust().signed().to_json();
     json(Bytes::from(document))
-}
-
-/// The keys that verify identity tokens: public, and the same for everyone.
-pub(super) fn identity_keys(gateway: &Gateway) -> Response<Bytes> {
-    let keys = gateway.custody.identity.published(Timestamp::now());
-    let mut response = json(Bytes::from(keys.to_json()));
-    let kept_for = format!("public, max-age={}", PublishedKeys::KEPT_FOR.as_secs());
-    let kept_for = HeaderValue::from_str(&kept_for).expect("it is ASCII");
-    response.headers_mut().insert(CACHE_CONTROL, kept_for);
-    response
 }
 
 async fn enrol(

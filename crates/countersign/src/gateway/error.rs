@@ -89,6 +89,14 @@ pub(crate) enum GatewayError {
         /// Why.
         source: PrivateFileError,
     },
+    /// The public keys of identity tokens cannot be written for their readers.
+    #[error("the keys of identity tokens cannot be written to `{}`: {source}", file.display())]
+    KeysFile {
+        /// The file.
+        file: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
     /// Signals cannot be waited for.
     #[error("signals cannot be waited for: {0}")]
     Signals(#[source] io::Error),
@@ -118,6 +126,10 @@ impl Report for GatewayError {
             ),
             Self::StateDir { .. } => Some(
                 "make the folder and give it to the gateway's user, or set `state_dir`".to_owned(),
+            ),
+            Self::KeysFile { .. } => Some(
+                "make its folder and let the gateway's user write there, or set another `identity.keys_file`"
+                    .to_owned(),
             ),
             Self::Bundle { .. } | Self::BundleUnreadable { .. } => {
                 Some("without `policy.bundle` the built-in bundle decides by grants".to_owned())

@@ -14,6 +14,7 @@ mod error;
 mod exchange;
 mod http1;
 mod http2;
+mod identity_keys;
 mod listener;
 mod live;
 mod operate;

@@ -50,9 +50,11 @@ impl Gateway {
         let before = Some(running.services.as_ref());
         let next = Running::build(config, &snapshot, before, &self.metrics)?;
         // What reads files has come first: preparing may draw keys, and they stay if something fails after.
+        let identity = &next.config.identity;
         self.custody
-            .prepare(&next.config.profiles(), Timestamp::now())
+            .prepare(&next.config.profiles(), identity.version, Timestamp::now())
             .await?;
+        self.keep_keys_file(identity)?;
         let prepare = |(one, certificates)| {
             listener::prepare(&next.config, one, certificates, &self.custody.authority)
         };
@@ -65,7 +67,7 @@ impl Gateway {
         self.custody
             .audit
             .change(next.config.audit.when_unwritable());
-        next.services.watch();
+        self.custody.identity.sign_with(identity.version);
         self.running.store(Arc::new(next));
         self.show_certificates();
         for (acceptor, settings) in self.acceptors.iter().zip(prepared) {

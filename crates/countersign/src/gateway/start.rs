@@ -134,6 +134,7 @@ async fn open_custody(config: &GatewayConfig) -> Result<Custody, GatewayError> {
         trust_domain: config.trust_domain.clone(),
         gateway: config.name.clone(),
         profiles: config.profiles(),
+        identity: config.identity.version,
         store_file: config.store_file.clone(),
         root_key_file: config.root_key_file.clone(),
         audit_file: config.audit.file.clone(),
@@ -240,8 +241,8 @@ async fn open(
     gateway
         .metrics
         .watch_certificates(Arc::clone(&gateway.shown));
+    gateway.keep_keys_file(&config.identity)?;
     announce(&gateway, &config);
-    gateway.running().services.watch();
     doors.serve(&gateway);
     gateway.tasks.spawn(upkeep::run(Arc::clone(&gateway)));
     Ok(gateway)
@@ -320,7 +321,6 @@ impl Handle {
         let stops = Err("the gateway stops".to_owned());
         let _ = gateway.ready.send_replace(stops);
         gateway.stopping.cancel();
-        gateway.running().services.close_idle();
         let drain_time = gateway.running().config.limits.drain_time;
         let (channels, longest_s) = (gateway.live.len(), drain_time.as_secs());
         tracing::info!(

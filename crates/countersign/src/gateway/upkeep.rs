@@ -6,9 +6,8 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::Gateway;
-use super::certificates;
 use super::running::next_end;
+use super::{Gateway, certificates, identity_keys};
 
 /// Runs until the gateway has stopped. What is open depends on it: if it fails, it begins again.
 pub(super) async fn run(gateway: Arc<Gateway>) {
@@ -25,6 +24,7 @@ async fn keep_up(gateway: Arc<Gateway>) {
         () = follow_renewals(&gateway) => {}
         () = end_exceptions(&gateway) => {}
         () = watch_audit(&gateway) => {}
+        () = identity_keys::follow(&gateway) => {}
         () = certificates::follow(&gateway) => {}
     }
 }

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 pub(crate) struct PublishedKeys {
     /// The `iss` of the tokens.
     pub(crate) issuer: String,
-    /// In the order in which they sign.
+    /// Those of each version in the order in which they sign.
     pub(crate) keys: Vec<IdentityKey>,
 }
 
@@ -35,8 +35,8 @@ impl PublishedKeys {
     /// How long a copy is good: a small part of the time for which a key is published before it signs.
     pub(crate) const KEPT_FOR: Duration = Duration::from_secs(60 * 60);
 
-    pub(super) fn new(issuer: &str, keys: Vec<PublishedKey>) -> Self {
-        let keys = keys.into_iter().map(|key| IdentityKey {
+    pub(super) fn new(issuer: &str, keys: impl Iterator<Item = PublishedKey>) -> Self {
+        let keys = keys.map(|key| IdentityKey {
             kid: key.id.to_string(),
             paserk: key.paserk,
             not_before: key.window.mints_from(),

@@ -2,27 +2,35 @@ use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr};
 
 use countersign_channel::Profile;
-use countersign_paseto::{Key, KeyRing, KeySet, Public, Rules, TokenError, V4, Verified, Window};
+use countersign_paseto::{
+    AnyKey, Key, KeyRing, KeySet, Public, Rules, TokenError, V4, V5, Verified, Window,
+};
 use countersign_policy::ChannelFacts;
 use tempfile::TempDir;
 
 use super::*;
 use crate::audit::WhenUnwritable;
+use crate::config::IdentityVersion;
 use crate::custody::{Custody, CustodyConfig};
 
 async fn custody() -> (TempDir, Custody) {
     let folder = tempfile::tempdir().unwrap();
+    let custody = opened(&folder, start()).await;
+    (folder, custody)
+}
+
+async fn opened(folder: &TempDir, now: Timestamp) -> Custody {
     let config = CustodyConfig {
         trust_domain: TrustDomain::parse("example.org").unwrap(),
         gateway: "main".to_owned(),
         profiles: vec![Profile::HybridV1],
+        identity: IdentityVersion::V4,
         store_file: folder.path().join("gateway.db"),
         root_key_file: folder.path().join("root.key"),
         audit_file: folder.path().join("audit.jsonl"),
         when_unaudited: WhenUnwritable::Refuse,
     };
-    let custody = Custody::open(&config, start()).await.unwrap();
-    (folder, custody)
+    Custody::open(&config, now).await.unwrap()
 }
 
 fn start() -> Timestamp {
@@ -64,20 +72,22 @@ fn verify(
     service: &str,
     now: Timestamp,
 ) -> Result<Verified<serde_json::Value>, TokenError> {
-    let with = |set: KeySet, key: &published::IdentityKey| {
-        let public = Key::<V4, Public>::from_paserk(&key.paserk).unwrap();
-        assert_eq!(public.id().to_string(), key.kid);
-        set.with(
-            public,
-            Window::new(key.not_before, key.not_after, key.not_after),
-        )
-    };
     let ring = KeyRing::new(keys.keys.iter().fold(KeySet::new(), with));
     let rules = Rules::new()
         .issuer("spiffe://example.org")
         .audience(service)
         .maximum_lifetime(LIFETIME);
     ring.verify(token, b"", &rules, now)
+}
+
+fn with(set: KeySet, key: &published::IdentityKey) -> KeySet {
+    let window = Window::new(key.not_before, key.not_after, key.not_after);
+    let public: AnyKey = match key.paserk.starts_with("k5.") {
+        false => Key::<V4, Public>::from_paserk(&key.paserk).unwrap().into(),
+        true => Key::<V5, Public>::from_paserk(&key.paserk).unwrap().into(),
+    };
+    assert_eq!(public.id().to_string(), key.kid);
+    set.with(public, window)
 }
 
 fn check_refused(keys: &PublishedKeys, token: &str, service: &str, now: Timestamp, why: &str) {
@@ -182,17 +192,36 @@ async fn a_restart_signs_with_the_same_key() {
     let token = first.identity.mint(call(&facts, "wiki"), start()).unwrap();
     first.close().await.unwrap();
     drop(first);
-    let config = CustodyConfig {
-        trust_domain: TrustDomain::parse("example.org").unwrap(),
-        gateway: "main".to_owned(),
-        profiles: vec![Profile::HybridV1],
-        store_file: folder.path().join("gateway.db"),
-        root_key_file: folder.path().join("root.key"),
-        audit_file: folder.path().join("audit.jsonl"),
-        when_unaudited: WhenUnwritable::Refuse,
-    };
-    let again = Custody::open(&config, after(10)).await.unwrap();
+    let again = opened(&folder, after(10)).await;
     let keys = again.identity.published(after(10));
     verify(&keys, &token, "wiki", after(10)).unwrap();
     assert_eq!(keys.keys.len(), 1);
+}
+
+#[tokio::test]
+async fn another_version_signs_once_verifiers_could_fetch_its_key_and_the_one_before_is_back_at_once()
+ {
+    let (_folder, custody) = custody().await;
+    let (identity, facts) = (&custody.identity, facts(7));
+    let header = |seconds| {
+        let token = identity.mint(call(&facts, "wiki"), after(seconds)).unwrap();
+        let keys = identity.published(after(seconds));
+        verify(&keys, &token, "wiki", after(seconds)).unwrap();
+        token[..10].to_owned()
+    };
+    identity
+        .prepare(IdentityVersion::V5, start())
+        .await
+        .unwrap();
+    identity.sign_with(IdentityVersion::V5);
+    let day = 24 * 60 * 60;
+    for seconds in (0..day).step_by(60 * 60) {
+        identity.rotate(after(seconds)).await.unwrap();
+        assert_eq!(header(seconds), "v4.public.");
+    }
+    assert_eq!(header(day), "v5.public.");
+    let added = identity.prepare(IdentityVersion::V4, after(day)).await;
+    assert_eq!(added.unwrap(), []);
+    identity.sign_with(IdentityVersion::V4);
+    assert_eq!(header(day), "v4.public.");
 }

@@ -223,7 +223,6 @@ fn of_streams() -> Vec<Event> {
             end: text(),
             sent: 0,
             received: 0,
-            last_hop: None,
         },
         Event::StreamCut {
             channel: text(),
@@ -231,7 +230,6 @@ fn of_streams() -> Vec<Event> {
             principal: text(),
             service: text(),
             reason: text(),
-            last_hop: None,
         },
     ]
 }

@@ -72,7 +72,7 @@ pub(crate) struct LiveStream {
     pub(crate) counters: Arc<Counters>,
     /// Ends it.
     pub(crate) cut: Cut,
-    hop: OnceLock<Arc<Hop>>,
+    hop: OnceLock<Hop>,
 }
 
 /// Removes a stream from its channel when it ends.
@@ -371,13 +371,13 @@ impl Session {
 
 impl LiveStream {
     /// Keeps what protects it between gateway and service, once it is known.
-    pub(crate) fn reached(&self, hop: &Arc<Hop>) {
-        let _ = self.hop.set(Arc::clone(hop));
+    pub(crate) fn reached(&self, hop: &Hop) {
+        let _ = self.hop.set(hop.clone());
     }
 
     /// What protects it between gateway and service, once it is known.
     pub(crate) fn hop(&self) -> Option<&Hop> {
-        self.hop.get().map(Arc::as_ref)
+        self.hop.get()
     }
 
     fn view(&self) -> operator::Stream {

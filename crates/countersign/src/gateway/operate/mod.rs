@@ -78,6 +78,7 @@ pub(super) async fn serve(gateway: Arc<Gateway>, listener: UnixListener, path: P
 fn router(gateway: Arc<Gateway>) -> Router {
     Router::new()
         .route("/services", get(views::services))
+        .route("/identity/keys", get(views::identity_keys))
         .route("/certificates", get(views::certificates))
         .route("/stage", get(views::stage))
         .route("/sessions", get(views::sessions))

@@ -7,6 +7,7 @@ use axum::extract::State;
 use jiff::Timestamp;
 
 use crate::gateway::{Gateway, ListenerRules};
+use crate::identity::PublishedKeys;
 use crate::operator::{
     Certificates, ExceptionInForce, ListenerStage, Refused, Residue, Service, Services, Sessions,
     Stages,
@@ -37,6 +38,10 @@ pub(super) async fn services(State(gateway): State<Arc<Gateway>>) -> Json<Servic
     Json(Services {
         services: services.collect(),
     })
+}
+
+pub(super) async fn identity_keys(State(gateway): State<Arc<Gateway>>) -> Json<PublishedKeys> {
+    Json(gateway.custody.identity.published(Timestamp::now()))
 }
 
 pub(super) async fn certificates(State(gateway): State<Arc<Gateway>>) -> Json<Certificates> {

@@ -6,6 +6,7 @@ mod bearers;
 mod certificates;
 mod cuts;
 mod http1;
+mod identity_keys;
 mod limits;
 mod reload;
 

@@ -2,7 +2,6 @@
 
 use std::io;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use countersign_channel::tunnel::Reset;
@@ -10,15 +9,15 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
 
-use super::balance::Held;
+use super::balance::InFlight;
 use crate::hop::Hop;
 
 /// An open connection to an upstream.
 pub(crate) struct UpstreamStream {
     io: UpstreamIo,
-    hop: Arc<Hop>,
+    hop: Hop,
     /// What counts as in flight for as long as the bytes are carried.
-    _held: Option<Held>,
+    held: Option<InFlight>,
 }
 
 pub(super) enum UpstreamIo {
@@ -30,13 +29,13 @@ impl UpstreamStream {
     pub(super) fn new(io: UpstreamIo, hop: Hop) -> Self {
         Self {
             io,
-            hop: Arc::new(hop),
-            _held: None,
+            hop,
+            held: None,
         }
     }
 
     /// How its bytes are protected.
-    pub(crate) fn hop(&self) -> &Arc<Hop> {
+    pub(crate) fn hop(&self) -> &Hop {
         &self.hop
     }
 
@@ -49,8 +48,8 @@ impl UpstreamStream {
     }
 
     /// Has the stream count as in flight until it is dropped.
-    pub(super) fn holding(mut self, held: Option<Held>) -> Self {
-        self._held = held;
+    pub(super) fn holding(mut self, held: InFlight) -> Self {
+        self.held = Some(held);
         self
     }
 }
