@@ -302,6 +302,35 @@ pub(crate) struct Service {
     /// Streams that are open to it.
     #[serde(default)]
     pub(crate) streams: usize,
+    /// Each place where it is.
+    #[serde(default)]
+    pub(crate) upstreams: Vec<Upstream>,
+}
+
+/// One place where a service is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Upstream {
+    /// Its host and port.
+    pub(crate) address: String,
+    /// Whether it is used.
+    pub(crate) condition: Condition,
+    /// Requests and streams that are open to it.
+    pub(crate) in_flight: usize,
+    /// The newest connection to it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) last_hop: Option<Hop>,
+}
+
+/// Whether an upstream is used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Condition {
+    /// It is.
+    Up,
+    /// It failed too often lately: for a while only if there is no other.
+    Ejected,
+    /// It does not answer its health check as it should: it is not.
+    Down,
 }
 
 /// How the gateway reaches a service.

@@ -7,6 +7,8 @@ use countersign_channel::identity::SpkiHash;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use crate::hop::Hop;
+
 /// A decision or a change, told by its stable name in `event`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "kebab-case")]
@@ -191,6 +193,8 @@ pub(crate) enum Event {
         end: String,
         sent: u64,
         received: u64,
+        #[serde(default)]
+        last_hop: Option<Hop>,
     },
     /// A stream was ended because what allowed it no longer holds.
     StreamCut {
@@ -199,6 +203,8 @@ pub(crate) enum Event {
         principal: String,
         service: String,
         reason: String,
+        #[serde(default)]
+        last_hop: Option<Hop>,
     },
 
     /// An operator gave a grant.

@@ -7,11 +7,13 @@ use serde_json::Value;
 
 use super::table::Table;
 use crate::cli::Format;
+use crate::hop::Protection;
 use crate::identity::PublishedKeys;
 use crate::operator::{
     Agent, AgentRevoked, Agents, BackupDone, CertificateProblem, CertificateSource, Certificates,
-    ExceptionInForce, GrantChanged, GrantOrigin, Grants, JoinStringCreated, LastHop, ListenerStage,
-    Refused, Services, Session, SessionClosed, Sessions, Stages,
+    Condition, ExceptionInForce, GrantChanged, GrantOrigin, Grants, JoinStringCreated, LastHop,
+    ListenerStage, Refused, Service, Services, Session, SessionClosed, Sessions, Stages, Stream,
+    Upstream,
 };
 use crate::report::printable;
 use crate::stdout::{self, OutputError};
@@ -213,14 +215,21 @@ fn signatures(record: &ChannelRecord) -> String {
 }
 
 fn streams(session: &Session) -> String {
-    let services: Vec<_> = session
-        .streams
-        .iter()
-        .map(|stream| stream.service.as_str())
-        .collect();
+    let services: Vec<_> = session.streams.iter().map(in_words).collect();
+    let services: Vec<_> = services.iter().map(String::as_str).collect();
     match services.as_slice() {
         [] => "0".to_owned(),
         services => format!("{} ({})", services.len(), counted(services)),
+    }
+}
+
+/// The service, and what to know of the hop behind the gateway if it is not as well protected as the channel.
+fn in_words(stream: &Stream) -> String {
+    let service = &stream.service;
+    match stream.last_hop.as_ref().map(|hop| hop.protection) {
+        Some(Protection::ClassicalTls) => format!("{service} by classical TLS"),
+        Some(Protection::Plain) => format!("{service} unprotected"),
+        _ => service.clone(),
     }
 }
 
@@ -282,17 +291,13 @@ impl Show for SessionClosed {
 
 impl Show for Services {
     fn result(&self) -> String {
-        let mut table = Table::new(&["SERVICE", "UPSTREAM", "LAST HOP", "STREAMS", "NAMES"]);
+        let columns = ["SERVICE", "UPSTREAM", "LAST HOP", "STREAMS", "NAMES"];
+        let mut table = Table::new(&columns);
         for service in &self.services {
-            let last_hop = match service.last_hop {
-                LastHop::Tls => "TLS",
-                LastHop::Loopback => "plain TCP on this machine",
-                LastHop::Plaintext => "plain TCP, unprotected",
-            };
             table.row([
                 format!("{}:{}", service.name, service.port),
-                service.upstream.clone(),
-                last_hop.to_owned(),
+                places(service),
+                last_hop(service),
                 service.streams.to_string(),
                 service.sni.join(", "),
             ]);
@@ -329,6 +334,39 @@ fn trouble(problem: &CertificateProblem) -> String {
     let hint = problem.hint.as_ref().map(|hint| format!(" ({hint})"));
     let (since, hint) = (moment(problem.since), hint.unwrap_or_default());
     format!("since {since}: {}{hint}", problem.detail)
+}
+
+/// Where it is, with those places that are not used: `a:80, b:80 (down)`.
+fn places(service: &Service) -> String {
+    let place = |upstream: &Upstream| match upstream.condition {
+        Condition::Up => upstream.address.clone(),
+        Condition::Ejected => format!("{} (fails)", upstream.address),
+        Condition::Down => format!("{} (down)", upstream.address),
+    };
+    match service.upstreams.as_slice() {
+        [] => service.upstream.clone(),
+        upstreams => upstreams.iter().map(place).collect::<Vec<_>>().join(", "),
+    }
+}
+
+/// What was settled on with it lately; what is configured, as long as nothing was.
+fn last_hop(service: &Service) -> String {
+    let seen = service
+        .upstreams
+        .iter()
+        .filter_map(|upstream| upstream.last_hop.as_ref());
+    let mut seen: Vec<_> = seen.map(ToString::to_string).collect();
+    seen.sort_unstable();
+    seen.dedup();
+    if !seen.is_empty() {
+        return seen.join("; ");
+    }
+    let configured = match service.last_hop {
+        LastHop::Tls => "TLS",
+        LastHop::Loopback => "plain TCP on this machine",
+        LastHop::Plaintext => "plain TCP, unprotected",
+    };
+    configured.to_owned()
 }
 
 impl Show for PublishedKeys {

@@ -259,8 +259,8 @@ fn value_at<'t>(root: &'t mut Table, key: &Described) -> Option<&'t mut Value> {
     table.get_mut(key.name)
 }
 
-/// `plaintext` beside TLS is refused, so it cannot be changed alone.
-const NOT_CHANGED_ALONE: &[&str] = &["plaintext"];
+/// `plaintext` beside TLS is refused, and `proxy_protocol` beside HTTP, so they cannot be changed alone.
+const NOT_CHANGED_ALONE: &[&str] = &["plaintext", "proxy_protocol"];
 
 #[test]
 fn a_reload_takes_exactly_the_keys_that_say_so() {

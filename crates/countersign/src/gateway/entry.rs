@@ -207,6 +207,7 @@ impl Entry {
             principal: self.stream().session.principal(),
             service: self.service.name.clone(),
             reason: reason.to_owned(),
+            last_hop: self.stream().hop().cloned(),
         };
         self.tell("cut", event);
     }
@@ -221,6 +222,7 @@ impl Entry {
             end,
             sent: counters.to_remote.load(Ordering::Relaxed),
             received: counters.to_local.load(Ordering::Relaxed),
+            last_hop: self.stream().hop().cloned(),
         };
         self.tell(outcome, event);
     }

@@ -67,6 +67,7 @@ impl Gateway {
         self.custody
             .audit
             .change(next.config.audit.when_unwritable());
+        next.services.watch();
         self.custody.identity.sign_with(identity.version);
         self.running.store(Arc::new(next));
         self.show_certificates();

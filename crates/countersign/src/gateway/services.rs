@@ -2,8 +2,10 @@
 
 use std::collections::HashMap;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
+
+use tokio::task::JoinSet;
 
 use super::upstream::{HttpService, Upstream};
 use crate::config::ServiceConfig;
@@ -34,6 +36,8 @@ pub(crate) struct Service {
 pub(crate) struct Services {
     by_name: HashMap<String, Arc<Service>>,
     by_sni: HashMap<String, Arc<Service>>,
+    /// Ends the health checks of these services with them.
+    checks: Mutex<JoinSet<()>>,
 }
 
 /// A service whose TLS could not be set up.
@@ -59,6 +63,14 @@ pub(crate) enum ServiceError {
         /// Why.
         source: PrivateFileError,
     },
+    /// The file for authorities holds none.
+    #[error("service `{service}`: `{}` holds no certificate of an authority", file.display())]
+    NoAuthority {
+        /// The service.
+        service: String,
+        /// The file.
+        file: PathBuf,
+    },
     /// The files were read, and do not fit together.
     #[error("service `{service}`: its TLS cannot be set up: {source}")]
     Tls {
@@ -82,6 +94,10 @@ impl Report for ServiceError {
         Some(match self {
             Self::Pem { what, .. } => format!("the file must be readable PEM that holds {what}"),
             Self::PrivateKey { source, .. } => return source.hint(),
+            Self::NoAuthority { .. } => {
+                "put the certificates of the authorities that may vouch for the service into it, PEM"
+                    .to_owned()
+            }
             Self::Tls { .. } => {
                 "check that key and certificate belong together and that the CA file holds authorities"
                     .to_owned()
@@ -114,6 +130,23 @@ impl Services {
             services.by_name.insert(config.name.clone(), service);
         }
         Ok(services)
+    }
+
+    /// Has upstreams asked whether they are well, for as long as these services are in force.
+    pub(crate) fn watch(&self) {
+        let mut checks = self.checks.lock().unwrap_or_else(PoisonError::into_inner);
+        for service in self.all() {
+            let http = service.config.http.as_ref();
+            let health = http.and_then(|http| http.health.as_ref());
+            service.upstream.watch(health, &mut checks);
+        }
+    }
+
+    /// Closes the connections that carry nothing, and keeps none from now on.
+    pub(crate) fn close_idle(&self) {
+        for service in self.all() {
+            service.upstream.close_idle();
+        }
     }
 
     /// The service `name` if it declares `port`.
@@ -167,13 +200,7 @@ impl Service {
         operator::Service {
             name: self.name.clone(),
             port: self.port,
-            upstream: self
-                .config
-                .upstreams
-                .iter()
-                .map(ToString::to_string)
-                .collect::<Vec<_>>()
-                .join(", "),
+            upstream: joined(self.config.upstreams.iter()),
             last_hop: match (&self.config.tls, self.config.off_loopback().next()) {
                 (Some(_), _) => LastHop::Tls,
                 (None, None) => LastHop::Loopback,
@@ -182,6 +209,13 @@ impl Service {
             proxy_protocol: self.config.proxy_protocol,
             sni: self.config.sni.clone(),
             streams: 0,
+            upstreams: self.upstream.view(),
         }
     }
+}
+
+fn joined(all: impl Iterator<Item = impl ToString>) -> String {
+    all.map(|one| one.to_string())
+        .collect::<Vec<_>>()
+        .join(", ")
 }

@@ -243,6 +243,7 @@ async fn open(
         .watch_certificates(Arc::clone(&gateway.shown));
     gateway.keep_keys_file(&config.identity)?;
     announce(&gateway, &config);
+    gateway.running().services.watch();
     doors.serve(&gateway);
     gateway.tasks.spawn(upkeep::run(Arc::clone(&gateway)));
     Ok(gateway)
@@ -321,6 +322,7 @@ impl Handle {
         let stops = Err("the gateway stops".to_owned());
         let _ = gateway.ready.send_replace(stops);
         gateway.stopping.cancel();
+        gateway.running().services.close_idle();
         let drain_time = gateway.running().config.limits.drain_time;
         let (channels, longest_s) = (gateway.live.len(), drain_time.as_secs());
         tracing::info!(

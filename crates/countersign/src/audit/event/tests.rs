@@ -223,6 +223,7 @@ fn of_streams() -> Vec<Event> {
             end: text(),
             sent: 0,
             received: 0,
+            last_hop: None,
         },
         Event::StreamCut {
             channel: text(),
@@ -230,6 +231,7 @@ fn of_streams() -> Vec<Event> {
             principal: text(),
             service: text(),
             reason: text(),
+            last_hop: None,
         },
     ]
 }

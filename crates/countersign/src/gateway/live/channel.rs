@@ -72,7 +72,7 @@ pub(crate) struct LiveStream {
     pub(crate) counters: Arc<Counters>,
     /// Ends it.
     pub(crate) cut: Cut,
-    hop: OnceLock<Hop>,
+    hop: OnceLock<Arc<Hop>>,
 }
 
 /// Removes a stream from its channel when it ends.
@@ -371,13 +371,13 @@ impl Session {
 
 impl LiveStream {
     /// Keeps what protects it between gateway and service, once it is known.
-    pub(crate) fn reached(&self, hop: &Hop) {
-        let _ = self.hop.set(hop.clone());
+    pub(crate) fn reached(&self, hop: &Arc<Hop>) {
+        let _ = self.hop.set(Arc::clone(hop));
     }
 
     /// What protects it between gateway and service, once it is known.
     pub(crate) fn hop(&self) -> Option<&Hop> {
-        self.hop.get()
+        self.hop.get().map(Arc::as_ref)
     }
 
     fn view(&self) -> operator::Stream {

@@ -1,39 +1,58 @@
 //! What a service answers, on its way to the client.
 
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use bytes::Bytes;
 use countersign_channel::tunnel::Socket;
-use http::Response;
+use http::{HeaderMap, Response, StatusCode};
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 use hyper_util::rt::TokioIo;
 
-use super::balance::InFlight;
-use super::error::UpstreamError;
+use super::balance::Held;
+use super::error::{UpstreamError, in_answer};
+use super::line::Line;
+use super::pool::{Keep, Pool};
 use super::stream::UpstreamStream;
+use super::upload::Upload;
 use crate::hop::Hop;
 
 /// A service's answer.
 pub(crate) struct Answer {
     /// Its head as the service sent it, and its body.
     pub(crate) response: Response<AnswerBody>,
-    /// The connection that it came by.
-    pub(crate) hop: Hop,
+    /// The connection that it comes by.
+    pub(crate) hop: Arc<Hop>,
 }
 
 /// The body of an answer; trailers are its last frame. The request counts as in flight until this is dropped.
+///
+/// Dropped before its end, it takes back what is left of the request too.
 pub(crate) struct AnswerBody {
     incoming: Incoming,
-    in_flight: InFlight,
+    flight: Flight,
+}
+
+/// A request on a connection, until its answer is through.
+pub(super) struct Flight {
+    pub(super) service: String,
+    pub(super) line: Option<Line>,
+    pub(super) pool: Arc<Pool>,
+    pub(super) keep: Keep,
+    pub(super) upload: Upload,
+    pub(super) held: Option<Held>,
 }
 
 impl Answer {
-    pub(super) fn new(response: Response<Incoming>, hop: Hop, in_flight: InFlight) -> Self {
-        let response = response.map(|incoming| AnswerBody {
-            incoming,
-            in_flight,
-        });
+    pub(super) fn new(response: Response<Incoming>, hop: Arc<Hop>, mut flight: Flight) -> Self {
+        flight.heed(response.headers());
+        if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+            // The connection is no pool's any more, and must not end with the head.
+            flight.line = None;
+        }
+        let response = response.map(|incoming| AnswerBody { incoming, flight });
         Self { response, hop }
     }
 
@@ -44,16 +63,51 @@ impl Answer {
     ///
     /// The connection ended before it changed.
     pub(crate) async fn upgraded(self) -> Result<Socket<UpstreamStream>, UpstreamError> {
-        let (parts, body) = self.response.into_parts();
-        let service = body.in_flight.endpoint().service.clone();
-        let closed = || UpstreamError::Closed { service };
+        let (parts, mut body) = self.response.into_parts();
         let upgraded = hyper::upgrade::on(Response::from_parts(parts, ())).await;
-        let upgraded = upgraded.map_err(|_| closed())?;
+        let upgraded = upgraded.map_err(|_| UpstreamError::Closed {
+            service: body.flight.service.clone(),
+        })?;
         let parts = upgraded
             .downcast::<TokioIo<UpstreamStream>>()
             .expect("every HTTP/1.1 connection to an upstream is a `TokioIo<UpstreamStream>`");
-        let stream = parts.io.into_inner().holding(body.in_flight);
+        let stream = parts.io.into_inner().holding(body.flight.held.take());
         Ok(Socket::preceded_by(parts.read_buf, stream))
+    }
+}
+
+impl Flight {
+    /// Keeps the connection no longer than the upstream says that it will. `Keep-Alive` is in no RFC; Node and others send
+    /// it, and close on time.
+    fn heed(&mut self, headers: &HeaderMap) {
+        let told = headers.get("keep-alive").and_then(|value| {
+            let mut parameters = value.to_str().ok()?.split(',').map(str::trim);
+            let seconds = parameters.find_map(|one| one.strip_prefix("timeout="))?;
+            seconds.parse().ok().map(Duration::from_secs)
+        });
+        if let Some(told) = told {
+            self.keep.time = self.keep.time.min(told.saturating_sub(KEPT_SHORTER));
+        }
+    }
+
+    /// Gives the connection back, if request and answer are through.
+    fn finished(&mut self) {
+        match self.line.take() {
+            Some(Line::Http1(line)) if !self.upload.is_over() => line.abandon(),
+            Some(line) => self.pool.put_back(line, self.keep),
+            None => {}
+        }
+    }
+}
+
+impl Drop for Flight {
+    fn drop(&mut self) {
+        match self.line.take() {
+            Some(Line::Http1(line)) => line.abandon(),
+            // Dropping the answer, or who waits for it, resets the one stream.
+            Some(line) => self.pool.put_back(line, self.keep),
+            None => {}
+        }
     }
 }
 
@@ -65,13 +119,18 @@ impl Body for AnswerBody {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, UpstreamError>>> {
-        let service = &self.in_flight.endpoint().service;
-        let cut = UpstreamError::AnswerCut {
-            service: service.clone(),
-        };
-        Pin::new(&mut self.incoming)
-            .poll_frame(cx)
-            .map(|frame| frame.map(|frame| frame.map_err(|_| cut)))
+        let Self { incoming, flight } = &mut *self;
+        Poll::Ready(match ready!(Pin::new(incoming).poll_frame(cx)) {
+            Some(Ok(frame)) => Some(Ok(frame)),
+            Some(Err(error)) => Some(Err(match flight.upload.fault() {
+                Some(fault) => UpstreamError::Request(fault),
+                None => in_answer(&flight.service, &error),
+            })),
+            None => {
+                flight.finished();
+                None
+            }
+        })
     }
 
     fn is_end_stream(&self) -> bool {
@@ -82,3 +141,15 @@ impl Body for AnswerBody {
         self.incoming.size_hint()
     }
 }
+
+impl Drop for AnswerBody {
+    fn drop(&mut self) {
+        // A body of no bytes is not polled, and one of known length not once more.
+        if self.incoming.is_end_stream() {
+            self.flight.finished();
+        }
+    }
+}
+
+/// An upstream's clock begins with its answer, ours with the end of it.
+const KEPT_SHORTER: Duration = Duration::from_secs(1);

@@ -3,10 +3,11 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
 use super::endpoint::Endpoint;
-use super::health::Condition;
+use crate::operator::Condition;
 
 /// The upstreams of one service. Cheap to clone.
 #[derive(Clone)]
@@ -19,6 +20,16 @@ pub(crate) struct Endpoints {
 pub(crate) struct InFlight {
     endpoint: Arc<Endpoint>,
 }
+
+/// What is given back when something is in flight no more.
+pub(super) struct Held {
+    pub(super) _in_flight: InFlight,
+    /// The turn among a service's requests, for those that are requests.
+    pub(super) _turn: Option<Turn>,
+}
+
+/// A turn among a service's requests, kept through all attempts.
+pub(super) type Turn = Arc<OwnedSemaphorePermit>;
 
 impl Endpoints {
     pub(super) fn new(all: Vec<Arc<Endpoint>>) -> Self {
@@ -40,11 +51,11 @@ impl Endpoints {
     ///
     /// One that is out only for what was seen of it is better than none, since a failure here is a failure there: the
     /// last one is never put out by failures. One that answers its health check with "no" is.
-    pub(super) fn take(&self, tried: &[InFlight]) -> Option<InFlight> {
+    pub(super) fn take(&self, tried: &[Arc<Endpoint>]) -> Option<InFlight> {
         let now = Instant::now();
         let of = |condition: Condition| {
             let candidates = self.in_turn().filter(move |endpoint| {
-                let was_tried = |one: &InFlight| Arc::ptr_eq(&one.endpoint, endpoint);
+                let was_tried = |one: &Arc<Endpoint>| Arc::ptr_eq(one, endpoint);
                 endpoint.health.condition(now) == condition && !tried.iter().any(was_tried)
             });
             candidates.min_by_key(|endpoint| endpoint.load())

@@ -12,7 +12,7 @@ use tokio::net::TcpStream;
 use super::error::UpstreamError;
 use super::stream::{UpstreamIo, UpstreamStream};
 use super::tls::UpstreamTls;
-use crate::config::HostPort;
+use crate::config::{HostPort, HttpProtocol};
 use crate::hop::{Hop, HopTls, Protection};
 
 /// How connections to one upstream are made. Two are equal when a connection of the one is as good as one of the other.
@@ -20,8 +20,8 @@ use crate::hop::{Hop, HopTls, Protection};
 pub(super) struct Connect {
     pub(super) address: HostPort,
     pub(super) tls: Option<UpstreamTls>,
-    /// The protocols that TLS offers, the best first.
-    pub(super) alpn: &'static [&'static [u8]],
+    /// What is spoken there, where it is HTTP.
+    pub(super) protocol: Option<HttpProtocol>,
 }
 
 /// Who the stream is opened for, as PROXY protocol v2 tells the service.
@@ -32,7 +32,8 @@ pub(crate) struct Caller<'a> {
 }
 
 impl Connect {
-    /// Makes a connection for `service` within `limit`, TLS included; the caller is named on it when there is one to name.
+    /// Makes a connection for `service` within `limit`, TLS included, offering the protocols of `alpn`; the caller is named
+    /// on it when there is one to name.
     ///
     /// # Errors
     ///
@@ -41,13 +42,14 @@ impl Connect {
         &self,
         service: &str,
         caller: Option<&Caller<'_>>,
+        alpn: &[&[u8]],
         limit: Duration,
     ) -> Result<UpstreamStream, UpstreamError> {
         let late = |_| UpstreamError::Timeout {
             service: service.to_owned(),
             limit,
         };
-        tokio::time::timeout(limit, self.connect(service, caller))
+        tokio::time::timeout(limit, self.connect(service, caller, alpn))
             .await
             .map_err(late)?
     }
@@ -56,6 +58,7 @@ impl Connect {
         &self,
         service: &str,
         caller: Option<&Caller<'_>>,
+        alpn: &[&[u8]],
     ) -> Result<UpstreamStream, UpstreamError> {
         let mut tcp = self.connect_tcp(service).await?;
         if let Some(caller) = caller {
@@ -75,7 +78,7 @@ impl Connect {
             let hop = self.hop(protection, None);
             return Ok(UpstreamStream::new(UpstreamIo::Plain(tcp), hop));
         };
-        let shaken = tls.handshake(tcp, self.alpn).await;
+        let shaken = tls.handshake(tcp, alpn).await;
         let (stream, settled) = shaken.map_err(|source| UpstreamError::Tls {
             service: service.to_owned(),
             source,

@@ -1,5 +1,6 @@
 //! Why a service gave nothing, or not all of it, and what the client is told of it.
 
+use std::error::Error;
 use std::io;
 use std::time::Duration;
 
@@ -103,14 +104,6 @@ pub(crate) enum UpstreamError {
         /// The service.
         service: String,
     },
-    /// The answer began and went no further.
-    #[error("service `{service}` sent no more of its answer for {} s", limit.as_secs_f32())]
-    AnswerStalled {
-        /// The service.
-        service: String,
-        /// The time it had.
-        limit: Duration,
-    },
     /// It cannot change to another protocol.
     #[error(
         "service `{service}` is spoken to in HTTP/2, where a connection changes to no other protocol"
@@ -137,9 +130,7 @@ impl UpstreamError {
     pub(crate) fn problem(&self) -> Problem {
         let (status, code) = match self {
             Self::Timeout { .. } => (StatusCode::GATEWAY_TIMEOUT, "service_timeout"),
-            Self::NoAnswer { .. } | Self::AnswerStalled { .. } => {
-                (StatusCode::GATEWAY_TIMEOUT, "service_silent")
-            }
+            Self::NoAnswer { .. } => (StatusCode::GATEWAY_TIMEOUT, "service_silent"),
             Self::Resolve { .. } | Self::Connect { .. } | Self::Tls { .. } => {
                 (StatusCode::BAD_GATEWAY, "service_unreachable")
             }
@@ -160,4 +151,80 @@ impl UpstreamError {
         };
         Problem::new(status, code, self.to_string())
     }
+}
+
+/// What a failure before the answer's head means.
+pub(super) fn before_answer(service: &str, error: &hyper::Error) -> UpstreamError {
+    let service = service.to_owned();
+    match http2_error(error) {
+        Some(h2) if h2.is_io() => return UpstreamError::Closed { service },
+        Some(h2) => return http2_failure(service, h2),
+        None => {}
+    }
+    if error.is_user() {
+        let detail = error.to_string();
+        return UpstreamError::Unsendable { service, detail };
+    }
+    if is_not_http(error) {
+        let detail = error.to_string();
+        return UpstreamError::NotHttp { service, detail };
+    }
+    UpstreamError::Closed { service }
+}
+
+/// What a failure within the answer's body means.
+pub(super) fn in_answer(service: &str, error: &hyper::Error) -> UpstreamError {
+    let service = service.to_owned();
+    match http2_error(error) {
+        Some(h2) if !h2.is_io() => return http2_failure(service, h2),
+        _ => {}
+    }
+    // Chunks are read by hyper's decoder, which says so in the words of `io`.
+    let decoder = error
+        .source()
+        .and_then(|source| source.downcast_ref::<io::Error>())
+        .filter(|source| source.kind() == io::ErrorKind::InvalidInput);
+    match decoder {
+        Some(rule) => UpstreamError::NotHttp {
+            service,
+            detail: rule.to_string(),
+        },
+        None => UpstreamError::AnswerCut { service },
+    }
+}
+
+/// Whether the upstream has said that it did nothing about the request (RFC 9113, section 8.7).
+pub(super) fn is_unprocessed(error: &hyper::Error) -> bool {
+    http2_error(error).is_some_and(|h2| {
+        let refused = h2.reason() == Some(h2::Reason::REFUSED_STREAM);
+        let told_to_go = h2.is_go_away() && h2.reason() == Some(h2::Reason::NO_ERROR);
+        h2.is_remote() && (refused || told_to_go)
+    })
+}
+
+/// Whether one stream has failed and not its connection.
+pub(super) fn is_reset(error: &hyper::Error) -> bool {
+    http2_error(error).is_some_and(h2::Error::is_reset)
+}
+
+fn http2_failure(service: String, error: &h2::Error) -> UpstreamError {
+    if error.is_remote() {
+        let reason = error
+            .reason()
+            .map_or_else(|| error.to_string(), |reason| reason.to_string());
+        return UpstreamError::Reset { service, reason };
+    }
+    UpstreamError::NotHttp {
+        service,
+        detail: error.to_string(),
+    }
+}
+
+fn http2_error(error: &hyper::Error) -> Option<&h2::Error> {
+    error.source()?.downcast_ref()
+}
+
+fn is_not_http(error: &hyper::Error) -> bool {
+    // hyper has no question for a message that came unasked; its words are all there is.
+    error.is_parse() || error.to_string().contains("unexpected message")
 }

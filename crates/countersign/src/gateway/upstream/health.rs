@@ -5,21 +5,12 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use crate::operator::Condition;
+
 /// What is known of one upstream.
 #[derive(Debug, Default)]
 pub(crate) struct Health {
     known: Mutex<Known>,
-}
-
-/// Whether an upstream may be taken.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Condition {
-    /// It may.
-    Up,
-    /// It failed too often lately: only if there is no other.
-    Ejected,
-    /// It does not answer its health check: it may not.
-    Down,
 }
 
 /// The answers in a row that change what is thought of an upstream.
@@ -77,6 +68,13 @@ impl Health {
             known.forgive();
         }
         before.unwrap_or(true) != well
+    }
+
+    /// It is not asked any more: what it said does not count.
+    pub(super) fn unchecked(&self) {
+        let mut known = self.known();
+        known.checked = None;
+        known.against = 0;
     }
 
     /// It took a connection and answered.

@@ -6,31 +6,40 @@
 
 mod answer;
 mod balance;
+mod budget;
+mod check;
 mod connect;
 mod endpoint;
 mod error;
 mod health;
-mod http;
+mod http_service;
+mod line;
+mod pool;
+mod request;
 mod stream;
 mod tls;
+mod upload;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use countersign_policy::Permit;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
 
 pub(crate) use self::answer::{Answer, AnswerBody};
-use self::balance::Endpoints;
+use self::balance::{Endpoints, Held};
 pub(crate) use self::connect::Caller;
 use self::connect::Connect;
 use self::endpoint::Endpoint;
 pub(crate) use self::error::UpstreamError;
-pub(crate) use self::http::HttpService;
+pub(crate) use self::http_service::HttpService;
 pub(crate) use self::stream::UpstreamStream;
 use self::tls::UpstreamTls;
-use crate::config::{HttpProtocol, ServiceConfig};
+use crate::config::{HealthConfig, HostPort, ServiceConfig};
 use crate::gateway::services::ServiceError;
 use crate::metrics::Metrics;
+use crate::operator;
 
 /// Where a service is and how it is reached.
 pub(crate) struct Upstream {
@@ -68,6 +77,36 @@ impl Upstream {
         })
     }
 
+    /// Has each upstream asked whether it is well, in tasks of `checks`; without `health`, what came of asking before is
+    /// forgotten.
+    pub(crate) fn watch(&self, health: Option<&HealthConfig>, checks: &mut JoinSet<()>) {
+        for endpoint in self.endpoints.iter() {
+            match health {
+                None => endpoint.health.unchecked(),
+                Some(health) => {
+                    checks.spawn(check::watch(Arc::clone(endpoint), health.clone()));
+                }
+            }
+        }
+    }
+
+    /// Closes the connections that carry nothing, and keeps none from now on.
+    pub(crate) fn close_idle(&self) {
+        self.endpoints.iter().for_each(|one| one.pool.close());
+    }
+
+    /// What an operator is shown of each upstream.
+    pub(crate) fn view(&self) -> Vec<operator::Upstream> {
+        let now = Instant::now();
+        let view = |endpoint: &Arc<Endpoint>| operator::Upstream {
+            address: endpoint.connect.address.to_string(),
+            condition: endpoint.health.condition(now),
+            in_flight: endpoint.load(),
+            last_hop: endpoint.last_hop().map(|hop| (*hop).clone()),
+        };
+        self.endpoints.iter().map(view).collect()
+    }
+
     /// How long opening a connection may take.
     pub(crate) fn connect_timeout(&self) -> Duration {
         self.connect_timeout
@@ -90,14 +129,18 @@ impl Upstream {
             let Some(taken) = self.endpoints.take(&tried) else {
                 break;
             };
-            match taken.endpoint().open(caller, self.connect_timeout).await {
+            let endpoint = Arc::clone(taken.endpoint());
+            match endpoint.open(caller, &[], self.connect_timeout).await {
                 Ok(stream) => {
-                    taken.endpoint().health.succeeded();
-                    return Ok(stream.holding(taken));
+                    endpoint.health.succeeded();
+                    return Ok(stream.holding(Some(Held {
+                        _in_flight: taken,
+                        _turn: None,
+                    })));
                 }
                 Err(error) => last = Some(error),
             }
-            tried.push(taken);
+            tried.push(endpoint);
         }
         Err(last.unwrap_or_else(|| self.all_down(permit)))
     }
@@ -112,20 +155,14 @@ impl Upstream {
 
 /// How each upstream of a service is reached.
 fn connects(config: &ServiceConfig) -> Result<Vec<Connect>, ServiceError> {
-    let alpn: &[&[u8]] = match config.http.as_ref().map(|http| http.protocol) {
-        None => &[],
-        Some(HttpProtocol::Http1) => &[b"http/1.1"],
-        Some(HttpProtocol::Http2) => &[b"h2"],
-        Some(HttpProtocol::Auto) => &[b"h2", b"http/1.1"],
-    };
-    let connect = |address: &crate::config::HostPort| {
+    let connect = |address: &HostPort| {
         let tls = config.tls.as_ref();
         Ok(Connect {
             tls: tls
                 .map(|tls| UpstreamTls::new(config, tls, address))
                 .transpose()?,
             address: address.clone(),
-            alpn,
+            protocol: config.http.as_ref().map(|http| http.protocol),
         })
     };
     config.upstreams.iter().map(connect).collect()
@@ -133,3 +170,6 @@ fn connects(config: &ServiceConfig) -> Result<Vec<Connect>, ServiceError> {
 
 /// Upstreams that are tried for one stream or request. A client has lost patience before a fourth.
 const TRIES: usize = 3;
+
+#[cfg(test)]
+mod tests;

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use countersign_channel::tunnel::Reset;
@@ -9,15 +10,15 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
 
-use super::balance::InFlight;
+use super::balance::Held;
 use crate::hop::Hop;
 
 /// An open connection to an upstream.
 pub(crate) struct UpstreamStream {
     io: UpstreamIo,
-    hop: Hop,
+    hop: Arc<Hop>,
     /// What counts as in flight for as long as the bytes are carried.
-    held: Option<InFlight>,
+    _held: Option<Held>,
 }
 
 pub(super) enum UpstreamIo {
@@ -29,13 +30,13 @@ impl UpstreamStream {
     pub(super) fn new(io: UpstreamIo, hop: Hop) -> Self {
         Self {
             io,
-            hop,
-            held: None,
+            hop: Arc::new(hop),
+            _held: None,
         }
     }
 
     /// How its bytes are protected.
-    pub(crate) fn hop(&self) -> &Hop {
+    pub(crate) fn hop(&self) -> &Arc<Hop> {
         &self.hop
     }
 
@@ -48,8 +49,8 @@ impl UpstreamStream {
     }
 
     /// Has the stream count as in flight until it is dropped.
-    pub(super) fn holding(mut self, held: InFlight) -> Self {
-        self.held = Some(held);
+    pub(super) fn holding(mut self, held: Option<Held>) -> Self {
+        self._held = held;
         self
     }
 }

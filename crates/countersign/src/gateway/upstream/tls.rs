@@ -53,16 +53,20 @@ impl UpstreamTls {
             content.update(&authority);
             roots.add(authority).map_err(failed)?;
         }
+        let identity = identity(service, tls, &mut content)?;
         let verifier =
             WebPkiServerVerifier::builder_with_provider(Arc::new(roots), upstream_provider())
                 .build()
-                .map_err(|error| failed(rustls::Error::General(error.to_string())))?;
+                .map_err(|_| ServiceError::NoAuthority {
+                    service: service.name.clone(),
+                    file: tls.ca.clone(),
+                })?;
         let builder = ClientConfig::builder_with_provider(upstream_provider())
             .with_protocol_versions(&[&rustls::version::TLS13])
             .map_err(failed)?
             .dangerous()
             .with_custom_certificate_verifier(Arc::clone(&verifier) as _);
-        let mut config = match identity(service, tls, &mut content)? {
+        let mut config = match identity {
             None => builder.with_no_client_auth(),
             Some((chain, key)) => builder.with_client_auth_cert(chain, key).map_err(failed)?,
         };
