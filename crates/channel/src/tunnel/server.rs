@@ -242,6 +242,7 @@ pub struct OpenGuard(#[expect(dead_code, reason = "held for its drop")] OpenStre
 fn builder(limits: &Limits) -> h2::server::Builder {
     let mut builder = h2::server::Builder::new();
     builder
+        .max_frame_size(limits.frame)
         .initial_window_size(limits.stream_window)
         .initial_connection_window_size(limits.connection_window)
         .data_frame_budget(limits.frame_budget())

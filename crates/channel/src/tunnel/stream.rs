@@ -11,6 +11,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::oneshot;
 
 use super::ConnectionError;
+use super::limits::WHOLE_RECORDS;
 
 /// One proxied connection inside a channel.
 ///
@@ -156,7 +157,7 @@ impl TunnelWriter {
     ///
     /// As for [`TunnelReader::poll_chunk`]; `BrokenPipe` after the end.
     pub fn poll_send(&mut self, cx: &mut Context<'_>, data: &mut Bytes) -> Poll<io::Result<usize>> {
-        let wanted = data.len().min(WHOLE_RECORD);
+        let wanted = data.len().min(WHOLE_RECORDS.into());
         let allowed = ready!(self.poll_capacity(cx, wanted))?;
         let part = data.split_to(allowed.min(wanted));
         let sent = part.len();
@@ -321,6 +322,3 @@ impl Drop for OpenStream {
 
 /// What one `poll_write` copies at most.
 const LARGEST_COPY: usize = 64 << 10;
-/// A DATA frame that fills a TLS record together with its header: a full frame would leave nine
-/// bytes for a record of their own.
-const WHOLE_RECORD: usize = (16 << 10) - 9;

@@ -113,6 +113,7 @@ impl Gateway {
         tunnel::Limits {
             streams: limits.streams.min(STRANGER_STREAMS),
             connection_window: STRANGER_WINDOW,
+            frame: STRANGER_FRAME,
             send_buffer: STRANGER_BUFFER,
             ..limits
         }
@@ -175,6 +176,9 @@ const STRANGER_STREAMS: u32 = 100;
 /// What one stream may have on the way, twice: one that stands still does not stop the others, and a thousand strangers
 /// hold 2 GiB where they could hold 32.
 const STRANGER_WINDOW: u32 = 2 << 20;
+
+/// The least that RFC 9113 lets a receiver take (section 4.2): a frame is held whole before anyone reads of it.
+const STRANGER_FRAME: u32 = 16 << 10;
 
 /// Four DATA frames: what a client that does not read may make the gateway hold, for each stream.
 const STRANGER_BUFFER: usize = 64 << 10;
