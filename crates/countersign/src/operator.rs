@@ -333,6 +333,17 @@ pub(crate) enum Condition {
     Down,
 }
 
+impl Condition {
+    /// The word used in metrics and reports.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Up => "up",
+            Self::Ejected => "ejected",
+            Self::Down => "down",
+        }
+    }
+}
+
 /// How the gateway reaches a service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

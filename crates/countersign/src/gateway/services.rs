@@ -167,6 +167,14 @@ impl Services {
             .or_else(|| self.by_name.get(&host.to_ascii_lowercase()))
     }
 
+    /// What an operator is shown, but for the streams.
+    pub(crate) fn view(&self) -> Vec<operator::Service> {
+        self.all()
+            .into_iter()
+            .map(|service| service.view())
+            .collect()
+    }
+
     /// All services, in the order of their names.
     pub(crate) fn all(&self) -> Vec<&Arc<Service>> {
         let mut all: Vec<_> = self.by_name.values().collect();

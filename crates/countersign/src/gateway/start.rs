@@ -242,11 +242,21 @@ async fn open(
         .metrics
         .watch_certificates(Arc::clone(&gateway.shown));
     gateway.keep_keys_file(&config.identity)?;
+    show_upstreams(&gateway);
     announce(&gateway, &config);
     gateway.running().services.watch();
     doors.serve(&gateway);
     gateway.tasks.spawn(upkeep::run(Arc::clone(&gateway)));
     Ok(gateway)
+}
+
+/// Lets metrics look at the upstreams of whatever services are configured by then.
+fn show_upstreams(gateway: &Arc<Gateway>) {
+    let watched = Arc::downgrade(gateway);
+    gateway.metrics.watch_upstreams(Box::new(move || {
+        let gateway = watched.upgrade();
+        gateway.map_or_else(Vec::new, |gateway| gateway.running().services.view())
+    }));
 }
 
 /// Says in log and audit what starts, and what weakens it.
