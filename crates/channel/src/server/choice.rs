@@ -43,6 +43,8 @@ pub(super) struct Choice {
     pub(super) exception: Option<String>,
     /// Why the handshake will fail, where the configuration makes it fail.
     pub(super) refusal: Option<Refusal>,
+    /// Whether the handshake is all there will be: no channel comes of it.
+    pub(super) is_challenge: bool,
 }
 
 impl Live {
@@ -146,6 +148,7 @@ impl Live {
             scheme: key.and_then(|key| scheme(key, offer)),
             exception: None,
             refusal: None,
+            is_challenge: false,
         }
     }
 
@@ -156,6 +159,7 @@ impl Live {
             scheme: None,
             exception: None,
             refusal: Some(refusal),
+            is_challenge: false,
         }
     }
 }

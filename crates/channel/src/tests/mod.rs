@@ -2,6 +2,7 @@
 
 mod agentless;
 mod agents;
+mod challenges;
 mod introductions;
 mod matrix;
 mod strangers;
