@@ -416,6 +416,7 @@ mod tests {
             file: None,
             not_before: None,
             not_after: Some("2026-11-23T00:00:00Z".parse().unwrap()),
+            renewal: None,
             problem: None,
         }
     }

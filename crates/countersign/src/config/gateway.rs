@@ -10,8 +10,9 @@ use super::key::key;
 use super::kind::{COUNT, FILE, HEADER_BYTES, LABEL, SPAN, STREAMS, TRUST_DOMAIN};
 use super::reader::{Document, Table};
 use super::{
-    AuditConfig, ExceptionConfig, GrantConfig, IdentityConfig, ListenerConfig, LogConfig,
-    OperateConfig, ServiceConfig, TelemetryConfig, exception, listener, operation, service,
+    AcmeConfig, AuditConfig, ExceptionConfig, GrantConfig, IdentityConfig, ListenerConfig,
+    LogConfig, OperateConfig, ServiceConfig, TelemetryConfig, acme, exception, listener, operation,
+    service,
 };
 
 /// Everything a gateway is told. Paths are absolute or relative to the working directory; the file's own folder has been
@@ -30,6 +31,8 @@ pub(crate) struct GatewayConfig {
     pub(crate) root_key_file: PathBuf,
     /// Where it listens; never empty.
     pub(crate) listeners: Vec<ListenerConfig>,
+    /// Where certificates for agentless clients come from, beside files.
+    pub(crate) acme: Option<AcmeConfig>,
     /// What it stands in front of.
     pub(crate) services: Vec<ServiceConfig>,
     /// Who may still use classical key exchange, on `classical-canary` listeners.
@@ -118,6 +121,7 @@ impl GatewayConfig {
         let services = service::read(&mut root, &trust_domain.gateway_server_name())?;
         let config = Self {
             root_key_file: root_key_file.unwrap_or_else(|| state_dir.join("root.key")),
+            acme: acme::read(&mut root, &listeners)?,
             exceptions: exception::read(&mut root, &listeners)?,
             grants: exception::read_grants(&mut root, &trust_domain, &services)?,
             policy: PolicyConfig::read(root.table("policy")?)?,

@@ -4,6 +4,7 @@
 //! said here, with the line, before anything starts. The shortest file is the strongest: every default binds to loopback,
 //! allows nobody, and speaks post-quantum key exchange. What weakens that is one key spelled `dangerous_…`.
 
+mod acme;
 mod agent;
 mod error;
 mod exception;
@@ -19,6 +20,7 @@ mod reload;
 mod service;
 mod weakening;
 
+pub(crate) use acme::AcmeConfig;
 pub(crate) use agent::{AgentConfig, AgentListenerConfig, BackoffConfig, Bind};
 pub(crate) use error::ConfigError;
 pub(crate) use exception::{ExceptionConfig, GrantConfig, principal_named};

@@ -16,6 +16,7 @@ use super::refusals::Refusals;
 use super::{Gateway, channel};
 use crate::authority::AuthorityService;
 use crate::config::{ExceptionConfig, GatewayConfig, ListenerConfig};
+use crate::custody::Custody;
 
 /// A port that is open, before the gateway serves on it.
 pub(super) struct Listener {
@@ -35,7 +36,7 @@ impl Listener {
         config: &GatewayConfig,
         listener: &ListenerConfig,
         certificates: Vec<ClassicalCertificate>,
-        authority: &AuthorityService,
+        custody: &Custody,
     ) -> Result<Self, GatewayError> {
         let limits = Limits {
             unfinished: listener.handshakes,
@@ -45,10 +46,11 @@ impl Listener {
                 .min(Limits::default().client_hello),
             ..Limits::default()
         };
-        let credentials = credentials(authority, listener)?;
+        let credentials = credentials(&custody.authority, listener)?;
         let settings = settings(config, listener, certificates);
         let acceptor = Acceptor::new(settings, credentials, limits)
-            .map_err(|error| refused(listener, &error))?;
+            .map_err(|error| refused(listener, &error))?
+            .answering(custody.acme.challenges());
         let tcp = TcpListener::bind(listener.address)
             .await
             .map_err(|source| GatewayError::Bind {

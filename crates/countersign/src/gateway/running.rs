@@ -64,7 +64,8 @@ impl Running {
                 name: listener.name.clone(),
                 address: listener.address,
                 rules: listener.rules,
-                admits_agentless: !listener.classical_certificates.is_empty()
+                admits_agentless: (!listener.classical_certificates.is_empty()
+                    || (config.acme.is_some() && listener.may_show_classical()))
                     && (listener.agentless_in_strict || listener.rules.stage() != Stage::Strict),
                 exceptions: exceptions_of(&config, &listener.name),
             })

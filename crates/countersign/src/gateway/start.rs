@@ -102,7 +102,7 @@ pub(crate) fn check(config_file: &Path) -> Result<Vec<String>, GatewayError> {
     let config = GatewayConfig::read(config_file)?;
     let running = Running::build(config, &Snapshot::empty(), None, &Metrics::new())?;
     let listeners = running.config.listeners.iter();
-    for (one, certificates) in listeners.zip(running.certificates.in_use()) {
+    for (one, certificates) in listeners.zip(running.certificates.in_use(None)) {
         let settings = listener::settings(&running.config, one, certificates);
         let checked = settings.check_settings();
         checked.map_err(|error| listener::refused(one, &error))?;
@@ -154,9 +154,9 @@ impl Doors {
     async fn open(running: &Running, custody: &Custody) -> Result<Self, GatewayError> {
         let config = &running.config;
         let mut listeners = Vec::new();
-        for (one, certificates) in config.listeners.iter().zip(running.certificates.in_use()) {
-            let bound = Listener::bind(config, one, certificates, &custody.authority);
-            listeners.push(bound.await?);
+        let in_use = running.certificates.in_use(Some(&custody.acme));
+        for (one, certificates) in config.listeners.iter().zip(in_use) {
+            listeners.push(Listener::bind(config, one, certificates, custody).await?);
         }
         let path = &config.operate.socket;
         let operate = operate::bind(path).map_err(|source| GatewayError::Socket {
