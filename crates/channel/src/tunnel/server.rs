@@ -237,7 +237,13 @@ pub struct RawRequest {
 
 /// One in the count of open streams, for as long as it lives.
 #[derive(Debug)]
-pub struct OpenGuard(#[expect(dead_code, reason = "held for its drop")] OpenStream);
+pub struct OpenGuard(OpenStream);
+
+impl From<OpenGuard> for OpenStream {
+    fn from(guard: OpenGuard) -> Self {
+        guard.0
+    }
+}
 
 fn builder(limits: &Limits) -> h2::server::Builder {
     let mut builder = h2::server::Builder::new();

@@ -10,8 +10,8 @@ use h2::{Reason, RecvStream, SendStream};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::oneshot;
 
-use super::ConnectionError;
 use super::limits::WHOLE_RECORDS;
+use super::{ConnectionError, OpenGuard};
 
 /// One proxied connection inside a channel.
 ///
@@ -42,6 +42,12 @@ impl Tunnel {
                 _open: open,
             },
         }
+    }
+
+    /// The tunnel that a request becomes which was taken apart and has been answered.
+    #[must_use]
+    pub fn resumed(body: RecvStream, send: SendStream<Bytes>, open: OpenGuard) -> Self {
+        Self::new(body, send, open.into())
     }
 
     /// Resets the stream: RST_STREAM(CONNECT_ERROR), unless it has ended both ways.

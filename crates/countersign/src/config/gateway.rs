@@ -71,6 +71,12 @@ pub(crate) struct LimitsConfig {
     pub(crate) streams_per_channel: u32,
     /// Bytes of one request's headers.
     pub(crate) header_bytes: u32,
+    /// Bytes of one request's target.
+    pub(crate) uri_bytes: u32,
+    /// How long a request's head may take, on HTTP/1.1.
+    pub(crate) header_timeout: Duration,
+    /// How long a request's body may stand still before its service has answered.
+    pub(crate) body_timeout: Duration,
     /// How long a stop or a rekey waits for streams to end.
     pub(crate) drain_time: Duration,
 }
@@ -179,7 +185,22 @@ impl LimitsConfig {
         let header = key(
             "header_bytes",
             &HEADER_BYTES,
-            "bytes of one request's headers",
+            "bytes of one request's headers; beyond it the client is told 431",
+        );
+        let uri = key(
+            "uri_bytes",
+            &HEADER_BYTES,
+            "bytes of one request's path and query; beyond it the client is told 414",
+        );
+        let header_timeout = key(
+            "header_timeout",
+            &SPAN,
+            "how long the head of an HTTP/1.1 request may take, before the client is told 408",
+        );
+        let body_timeout = key(
+            "body_timeout",
+            &SPAN,
+            "how long a request's body may stand still before its service has answered; then the client is told 408",
         );
         let drain = key(
             "drain_time",
@@ -190,6 +211,9 @@ impl LimitsConfig {
             channels: table.read(channels.or("20000").until_restart())?,
             streams_per_channel: table.read(streams.or("256"))?,
             header_bytes: table.read(header.or("16384"))?,
+            uri_bytes: table.read(uri.or("8192"))?,
+            header_timeout: table.read(header_timeout.or("\"10s\""))?,
+            body_timeout: table.read(body_timeout.or("\"60s\""))?,
             drain_time: table.read(drain.or("\"30s\""))?,
         };
         table.finish().map(|()| limits)

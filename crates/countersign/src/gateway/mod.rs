@@ -6,15 +6,16 @@
 
 mod certificates;
 mod channel;
+mod client;
 mod control;
 mod dispatch;
 mod entry;
 mod error;
-#[allow(dead_code, unused_imports, reason = "taken into use step by step")]
 mod exchange;
 mod http1;
 mod http2;
 mod identity_keys;
+mod inside;
 mod listener;
 mod live;
 mod operate;
@@ -104,7 +105,9 @@ impl Gateway {
         let configured = &self.running().config.limits;
         let limits = tunnel::Limits {
             streams: configured.streams_per_channel + CONTROL_STREAMS,
-            header_list: configured.header_bytes,
+            // Room for the sentence that says that it is too much; h2's own refusal is bare.
+            header_list: 2 * configured.header_bytes + configured.uri_bytes,
+            extended_connect: true,
             ..tunnel::Limits::default()
         };
         if !channel.is_stranger() {
@@ -123,11 +126,6 @@ impl Gateway {
     pub(crate) fn streams_per_channel(&self) -> usize {
         let configured = self.running().config.limits.streams_per_channel;
         usize::try_from(configured).unwrap_or(usize::MAX)
-    }
-
-    /// The bytes that one request's headers may have.
-    pub(crate) fn header_bytes(&self) -> usize {
-        usize::try_from(self.running().config.limits.header_bytes).unwrap_or(usize::MAX)
     }
 
     /// Judges every channel again, and every stream in it.

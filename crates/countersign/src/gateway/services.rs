@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use http::uri::Authority;
 use tokio::task::JoinSet;
 
 use super::upstream::{HttpService, Upstream};
@@ -201,6 +202,14 @@ impl Service {
             max_stream_age: config.max_stream_age,
             config: config.clone(),
         })
+    }
+
+    /// What its requests are sent to it for, by clients who cannot name it: its first name for agentless clients, or its
+    /// own.
+    pub(crate) fn host(&self) -> Authority {
+        let name = self.config.sni.first().unwrap_or(&self.name);
+        let host = name.parse();
+        host.expect("the configuration holds DNS names, which are authorities")
     }
 
     /// What an operator is shown.

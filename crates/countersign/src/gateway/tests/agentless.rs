@@ -12,6 +12,22 @@ use super::*;
 /// A gateway whose listener has a certificate for `web.test` and `gate.test`, and for whom `more` holds as well; `echo` has no name of its
 /// own, `web:80` is `web.test`.
 pub(super) async fn world(listener: &str, more: &str) -> World {
+    let web = echo_service().await;
+    let service = format!(
+        r#"
+        {more}
+        [[service]]
+        name = "web"
+        port = 80
+        upstream = "{web}"
+        sni = ["web.test"]
+        "#
+    );
+    certified_world(listener, &service).await
+}
+
+/// The same without a service of that name.
+pub(super) async fn certified_world(listener: &str, more: &str) -> World {
     let certified =
         rcgen::generate_simple_self_signed(["web.test".to_owned(), "gate.test".to_owned()])
             .unwrap();
@@ -25,7 +41,6 @@ pub(super) async fn world(listener: &str, more: &str) -> World {
         let private = std::os::unix::fs::PermissionsExt::from_mode(0o600);
         std::fs::set_permissions(key, private).unwrap();
     };
-    let web = echo_service().await;
     let config = format!(
         r#"
         {LISTENER}
@@ -34,11 +49,6 @@ pub(super) async fn world(listener: &str, more: &str) -> World {
         certificate = "web.pem"
         key = "web.key"
         {more}
-        [[service]]
-        name = "web"
-        port = 80
-        upstream = "{web}"
-        sni = ["web.test"]
         "#
     );
     World::start_with(prepare, &config).await
