@@ -51,6 +51,19 @@ pub(crate) const fn agent_algorithms(profile: Profile) -> WebPkiSupportedAlgorit
     }
 }
 
+/// The signature algorithms that a profile allows in the certificates of agentless clients.
+///
+/// PKCS #1 is in no list of schemes, since TLS 1.3 has it in no handshake; authorities sign certificates with it to this
+/// day, and one whose profile takes RSA takes those (RFC 8446, section 4.2.3).
+pub(crate) const fn agentless_algorithms(profile: Profile) -> WebPkiSupportedAlgorithms {
+    match profile {
+        Profile::Cnsa2V1 => ML_DSA_87_ONLY,
+        Profile::HybridHighV1 => ECDSA_P384_ONLY,
+        Profile::HybridV1 => ANY,
+        Profile::FipsHybridV1 => ECDSA,
+    }
+}
+
 /// The algorithms with which an authority of this kind may sign.
 pub(crate) fn chain_algorithms(
     anchor: KeyAlgorithm,
@@ -123,6 +136,69 @@ const ECDSA: WebPkiSupportedAlgorithms = WebPkiSupportedAlgorithms {
     ],
 };
 
+const ECDSA_P384_ONLY: WebPkiSupportedAlgorithms = WebPkiSupportedAlgorithms {
+    all: &[algorithm::ECDSA_P384_SHA384],
+    mapping: &[(
+        SignatureScheme::ECDSA_NISTP384_SHA384,
+        &[algorithm::ECDSA_P384_SHA384],
+    )],
+};
+
+const ANY: WebPkiSupportedAlgorithms = WebPkiSupportedAlgorithms {
+    all: &[
+        algorithm::ECDSA_P256_SHA256,
+        algorithm::ECDSA_P256_SHA384,
+        algorithm::ECDSA_P384_SHA256,
+        algorithm::ECDSA_P384_SHA384,
+        algorithm::ED25519,
+        algorithm::RSA_PSS_2048_8192_SHA256_LEGACY_KEY,
+        algorithm::RSA_PSS_2048_8192_SHA384_LEGACY_KEY,
+        algorithm::RSA_PSS_2048_8192_SHA512_LEGACY_KEY,
+        algorithm::RSA_PKCS1_2048_8192_SHA256,
+        algorithm::RSA_PKCS1_2048_8192_SHA384,
+        algorithm::RSA_PKCS1_2048_8192_SHA512,
+        algorithm::ML_DSA_65,
+        algorithm::ML_DSA_87,
+    ],
+    mapping: &[
+        (
+            SignatureScheme::ECDSA_NISTP256_SHA256,
+            &[algorithm::ECDSA_P256_SHA256],
+        ),
+        (
+            SignatureScheme::ECDSA_NISTP384_SHA384,
+            &[algorithm::ECDSA_P384_SHA384],
+        ),
+        (SignatureScheme::ED25519, &[algorithm::ED25519]),
+        (
+            SignatureScheme::RSA_PSS_SHA256,
+            &[algorithm::RSA_PSS_2048_8192_SHA256_LEGACY_KEY],
+        ),
+        (
+            SignatureScheme::RSA_PSS_SHA384,
+            &[algorithm::RSA_PSS_2048_8192_SHA384_LEGACY_KEY],
+        ),
+        (
+            SignatureScheme::RSA_PSS_SHA512,
+            &[algorithm::RSA_PSS_2048_8192_SHA512_LEGACY_KEY],
+        ),
+        (SignatureScheme::ML_DSA_65, &[algorithm::ML_DSA_65]),
+        (SignatureScheme::ML_DSA_87, &[algorithm::ML_DSA_87]),
+        (
+            SignatureScheme::RSA_PKCS1_SHA256,
+            &[algorithm::RSA_PKCS1_2048_8192_SHA256],
+        ),
+        (
+            SignatureScheme::RSA_PKCS1_SHA384,
+            &[algorithm::RSA_PKCS1_2048_8192_SHA384],
+        ),
+        (
+            SignatureScheme::RSA_PKCS1_SHA512,
+            &[algorithm::RSA_PKCS1_2048_8192_SHA512],
+        ),
+    ],
+};
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -159,6 +235,20 @@ mod tests {
     #[test]
     fn a_provider_has_what_its_profile_lists_and_nothing_else() {
         Profile::ALL.into_iter().for_each(check);
+    }
+
+    #[test]
+    fn a_clients_certificate_is_signed_with_what_its_profile_lists() {
+        for profile in Profile::ALL {
+            let pkcs1 = [0x0401, 0x0501, 0x0601];
+            let schemes: Vec<Scheme> = agentless_algorithms(profile)
+                .supported_schemes()
+                .into_iter()
+                .map(|scheme| Scheme(scheme.into()))
+                .filter(|scheme| !pkcs1.contains(&scheme.code_point()))
+                .collect();
+            assert_eq!(schemes, profile.agentless_schemes(), "{profile}");
+        }
     }
 
     #[test]

@@ -34,9 +34,12 @@ pub struct ChannelRecord {
     /// What both ends settled on; `None` when they did not get so far.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub negotiated: Option<Negotiated>,
-    /// The client's certificate, verified; `None` for an agentless client and for an agent that enrols.
+    /// An agent's certificate, verified; `None` for an agentless client and for an agent that enrols.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub peer: Option<Peer>,
+    /// An agentless client's certificate, verified, where its service asked for one and it had one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client: Option<Client>,
     /// The exception that let a classical key exchange through.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub exception: Option<String>,
@@ -84,6 +87,21 @@ pub struct Peer {
     pub not_after: Timestamp,
     /// The scheme with which it signed.
     pub scheme: Scheme,
+}
+
+/// Which agentless client is at the other end, by its verified certificate.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Client {
+    /// The authority that issued it, by its name in the configuration.
+    pub authority: String,
+    /// The name in it: the first URI, or else the first email address, or else the first DNS name.
+    pub name: String,
+    /// The SHA-384 of its SubjectPublicKeyInfo.
+    pub spki_sha384: SpkiHash,
+    /// Its serial number in hexadecimal, as tools print it.
+    pub serial: String,
+    /// When it ends.
+    pub not_after: Timestamp,
 }
 
 /// What came of a handshake.
@@ -149,9 +167,6 @@ pub enum Refusal {
     /// The connection was lost in the middle of the handshake.
     #[error("the connection was lost during the handshake")]
     ConnectionLost,
-    /// An ACME server checked a name, and had its answer (RFC 8737): there is nothing more to such a handshake.
-    #[error("an ACME server checked that the name leads here, and had its answer")]
-    AcmeChallenge,
     /// The client broke the protocol.
     #[error("the client broke the protocol: {0}")]
     Protocol(String),
@@ -168,8 +183,8 @@ pub enum CertificateFlaw {
     /// Its beginning is still to come.
     #[error("it is not valid yet")]
     NotYetValid,
-    /// No anchor of the trust bundle issued it.
-    #[error("no anchor of the trust bundle issued it")]
+    /// No authority that counts here issued it.
+    #[error("no authority that counts here issued it")]
     UnknownIssuer,
     /// A signature on it, or made with its key, is wrong.
     #[error("a signature does not verify")]
@@ -186,6 +201,15 @@ pub enum CertificateFlaw {
     /// It does not have exactly one URI name that is a SPIFFE ID.
     #[error("it does not hold exactly one SPIFFE ID")]
     NotOneSpiffeId,
+    /// Its authority revoked it.
+    #[error("its authority revoked it")]
+    Revoked,
+    /// The lists that its authority was given with do not say whether it was revoked, or have ended.
+    #[error("no list in its time says whether it was revoked")]
+    RevocationUnknown,
+    /// It has no name that can name a client, or one that could be taken for something else.
+    #[error("it holds no name that can name a client")]
+    NoUsableName,
     /// It is not meant for this use.
     #[error("it is not meant for this use")]
     WrongUse,
@@ -242,7 +266,6 @@ impl Refusal {
             Self::CertificateRequired => "certificate-required",
             Self::ClientAlert(_) => "client-alert",
             Self::ConnectionLost => "connection-lost",
-            Self::AcmeChallenge => "acme-challenge",
             Self::Protocol(_) => "protocol",
         }
     }
@@ -269,6 +292,7 @@ mod tests {
             },
             negotiated: None,
             peer: None,
+            client: None,
             exception: None,
             outcome: Outcome::Refused(refusal),
         }
@@ -314,7 +338,6 @@ mod tests {
             Refusal::CertificateRequired,
             Refusal::ClientAlert(String::new()),
             Refusal::ConnectionLost,
-            Refusal::AcmeChallenge,
             Refusal::Protocol(String::new()),
         ] {
             assert_eq!(

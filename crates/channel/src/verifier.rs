@@ -222,6 +222,7 @@ pub(crate) fn flaw(error: &CertificateError) -> CertificateFlaw {
         }
         CertificateError::UnknownIssuer => CertificateFlaw::UnknownIssuer,
         CertificateError::BadSignature => CertificateFlaw::BadSignature,
+        CertificateError::Revoked => CertificateFlaw::Revoked,
         CertificateError::UnsupportedSignatureAlgorithmContext { .. }
         | CertificateError::UnsupportedSignatureAlgorithmForPublicKeyContext { .. } => {
             CertificateFlaw::AlgorithmNotAllowed
@@ -235,18 +236,19 @@ pub(crate) fn flaw(error: &CertificateError) -> CertificateFlaw {
 }
 
 /// rustls picks the alert by its own variants; what has none of its own becomes certificate_unknown.
-fn certificate_error(flaw: CertificateFlaw) -> CertificateError {
+pub(crate) fn certificate_error(flaw: CertificateFlaw) -> CertificateError {
     match flaw {
         CertificateFlaw::Expired => CertificateError::Expired,
         CertificateFlaw::NotYetValid => CertificateError::NotValidYet,
         CertificateFlaw::UnknownIssuer => CertificateError::UnknownIssuer,
         CertificateFlaw::BadSignature => CertificateError::BadSignature,
+        CertificateFlaw::Revoked => CertificateError::Revoked,
         CertificateFlaw::Malformed => CertificateError::BadEncoding,
         other => CertificateError::Other(OtherError(Arc::new(other))),
     }
 }
 
 /// TLS 1.2 is not compiled in, so rustls never asks.
-fn tls12() -> Error {
+pub(crate) fn tls12() -> Error {
     Error::General("TLS 1.2 is not spoken here".to_owned())
 }

@@ -1,7 +1,6 @@
 //! Countersign: gateway, agent and tools.
 
 mod access;
-mod acme;
 mod agent;
 mod audit;
 mod authority;

@@ -333,17 +333,6 @@ pub(crate) enum Condition {
     Down,
 }
 
-impl Condition {
-    /// The word used in metrics and reports.
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            Self::Up => "up",
-            Self::Ejected => "ejected",
-            Self::Down => "down",
-        }
-    }
-}
-
 /// How the gateway reaches a service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -381,9 +370,6 @@ pub(crate) struct Certificate {
     /// When it ends.
     #[serde(default)]
     pub(crate) not_after: Option<Timestamp>,
-    /// When it is renewed, or when a first one is tried for again; a certificate from files is renewed by others.
-    #[serde(default)]
-    pub(crate) renewal: Option<Timestamp>,
     /// Why a newer one is not in use.
     #[serde(default)]
     pub(crate) problem: Option<CertificateProblem>,
@@ -395,8 +381,6 @@ pub(crate) struct Certificate {
 pub(crate) enum CertificateSource {
     /// Files that the configuration names.
     Files,
-    /// An ACME server.
-    Acme,
 }
 
 /// Why a certificate is not in use.
@@ -420,13 +404,6 @@ impl CertificateProblem {
             hint: problem.hint.clone(),
         }
     }
-}
-
-/// `POST /certificates/{name}/renew`: a new certificate is asked for now.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct CertificateRenewal {
-    /// The name that it is for.
-    pub(crate) name: String,
 }
 
 /// `GET /stage`.
@@ -565,7 +542,6 @@ mod tests {
             "services" => again::<Services>(example),
             "identity-keys" => again::<PublishedKeys>(example),
             "certificates" => again::<Certificates>(example),
-            "certificate-renewal" => again::<CertificateRenewal>(example),
             "stage" => again::<Stages>(example),
             "backup-request" => again::<BackupRequest>(example),
             "backup" => again::<BackupDone>(example),

@@ -104,7 +104,7 @@ impl Expectation<'_> {
         intermediates: &[CertificateDer<'_>],
         now: UnixTime,
     ) -> Result<Leaf, CertificateFlaw> {
-        let certificate = EndEntityCert::try_from(leaf).map_err(flaw)?;
+        let certificate = EndEntityCert::try_from(leaf).map_err(webpki_flaw)?;
         let usage = match self.role {
             Role::Agent => KeyUsage::client_auth(),
             Role::Gateway => KeyUsage::server_auth(),
@@ -119,7 +119,7 @@ impl Expectation<'_> {
                 None,
                 None,
             )
-            .map_err(flaw)?;
+            .map_err(webpki_flaw)?;
         let leaf = Leaf::unverified(leaf)?;
         self.check_name(&leaf.id)?;
         Ok(leaf)
@@ -137,7 +137,8 @@ impl Expectation<'_> {
     }
 }
 
-fn hexadecimal(bytes: &[u8]) -> String {
+/// Bytes as tools print serial numbers.
+pub(crate) fn hexadecimal(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
@@ -161,7 +162,8 @@ pub(crate) fn timestamp(time: Time) -> Result<Timestamp, CertificateFlaw> {
         .ok_or(CertificateFlaw::Malformed)
 }
 
-fn flaw(error: webpki::Error) -> CertificateFlaw {
+/// What is wrong with a certificate, in our words.
+pub(crate) fn webpki_flaw(error: webpki::Error) -> CertificateFlaw {
     use webpki::Error;
     match error {
         Error::CertExpired { .. } | Error::InvalidCertValidity => CertificateFlaw::Expired,
@@ -171,6 +173,10 @@ fn flaw(error: webpki::Error) -> CertificateFlaw {
         Error::UnsupportedSignatureAlgorithmContext(_)
         | Error::UnsupportedSignatureAlgorithmForPublicKeyContext(_) => {
             CertificateFlaw::AlgorithmNotAllowed
+        }
+        Error::CertRevoked => CertificateFlaw::Revoked,
+        Error::UnknownRevocationStatus | Error::CrlExpired { .. } => {
+            CertificateFlaw::RevocationUnknown
         }
         Error::RequiredEkuNotFoundContext(_) | Error::CaUsedAsEndEntity => {
             CertificateFlaw::WrongUse

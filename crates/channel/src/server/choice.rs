@@ -9,12 +9,14 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use rustls::crypto::CryptoProvider;
-use rustls::server::{NoServerSessionStorage, ResolvesServerCert};
+use rustls::server::NoServerSessionStorage;
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::{ConfigBuilder, ServerConfig, SignatureScheme, WantsVerifier};
 
 use super::certificate::Certificates;
+use super::client::{ClientCertificates, ClientVerifier};
 use super::listener::{Credentials, Listener, ListenerError};
+use crate::profile::Profile;
 use crate::provider::{canary_provider, crypto_provider};
 use crate::record::{Offer, Refusal};
 use crate::registry::Scheme;
@@ -29,9 +31,17 @@ pub(super) struct Live {
     svid: Arc<CertifiedKey>,
     certificates: Arc<Certificates>,
     agent: Arc<ServerConfig>,
-    agentless: Arc<ServerConfig>,
-    canary: Arc<ServerConfig>,
+    agentless: Agentless,
+    /// For names whose service asks for a client's certificate.
+    asking: Vec<Agentless>,
     closed: Arc<ServerConfig>,
+}
+
+/// The configurations of agentless clients that come by some names, and what these ask for.
+struct Agentless {
+    asked: Option<Arc<ClientCertificates>>,
+    hybrid: Arc<ServerConfig>,
+    canary: Arc<ServerConfig>,
 }
 
 /// What one ClientHello gets.
@@ -40,11 +50,11 @@ pub(super) struct Choice {
     pub(super) config: Arc<ServerConfig>,
     /// The scheme with which our certificate's key signs for this client.
     pub(super) scheme: Option<Scheme>,
+    /// What the client's certificate is verified with.
+    pub(super) asked: Option<Arc<ClientCertificates>>,
     pub(super) exception: Option<String>,
     /// Why the handshake will fail, where the configuration makes it fail.
     pub(super) refusal: Option<Refusal>,
-    /// Whether the handshake is all there will be: no channel comes of it.
-    pub(super) is_challenge: bool,
 }
 
 impl Live {
@@ -59,20 +69,19 @@ impl Live {
         let agent = builder(&provider)?
             .with_client_cert_verifier(verifier)
             .with_cert_resolver(single);
-        let without_client = |provider: &Arc<CryptoProvider>,
-                              resolver: Arc<dyn ResolvesServerCert>| {
-            Ok(finished(
-                builder(provider)?
-                    .with_no_client_auth()
-                    .with_cert_resolver(resolver),
-            ))
-        };
+        let agentless = |asked| Agentless::new(profile, &certificates, asked);
+        let asking = listener.clients.iter().cloned();
+        let closed = builder(&provider)?
+            .with_no_client_auth()
+            .with_cert_resolver(Arc::new(Certificates(Vec::new())));
         Ok(Self {
             gateway_name: credentials.bundle.trust_domain().gateway_server_name(),
             agent: finished(agent),
-            agentless: without_client(&provider, certificates.clone())?,
-            canary: without_client(&canary_provider(profile), certificates.clone())?,
-            closed: without_client(&provider, Arc::new(Certificates(Vec::new())))?,
+            agentless: agentless(None)?,
+            asking: asking
+                .map(|asked| agentless(Some(asked)))
+                .collect::<Result<_, _>>()?,
+            closed: finished(closed),
             svid,
             certificates,
             listener,
@@ -96,12 +105,7 @@ impl Live {
             Some(_) if self.certificates.is_empty() => self.close(Refusal::NoCertificate),
             Some(id) => Choice {
                 exception: Some(id),
-                ..self.choice(
-                    Kind::Agentless,
-                    &self.canary,
-                    self.certificate(offer),
-                    offer,
-                )
+                ..self.choice_without_agent(offer, |configs| &configs.canary)
             },
             // The agents' configuration has the profile's groups, of which the client offers none: rustls answers with
             // handshake_failure before it comes to any certificate.
@@ -114,9 +118,24 @@ impl Live {
         if admission == Admission::PostQuantumIfListed && !self.listener.admit_agentless {
             return self.close(Refusal::AgentlessNotAdmitted);
         }
-        match self.certificate(offer) {
-            Some(key) => self.choice(Kind::Agentless, &self.agentless, Some(key), offer),
-            None => self.close(Refusal::NoCertificate),
+        match self.certificates.is_empty() {
+            false => self.choice_without_agent(offer, |configs| &configs.hybrid),
+            true => self.close(Refusal::NoCertificate),
+        }
+    }
+
+    fn choice_without_agent(
+        &self,
+        offer: &Offer,
+        config: fn(&Agentless) -> &Arc<ServerConfig>,
+    ) -> Choice {
+        let sni = offer.sni.as_deref();
+        let asking = self.asking.iter().find(|configs| configs.is_for(sni));
+        let configs = asking.unwrap_or(&self.agentless);
+        let key = self.certificates.find(sni);
+        Choice {
+            asked: configs.asked.clone(),
+            ..self.choice(Kind::Agentless, config(configs), key, offer)
         }
     }
 
@@ -131,10 +150,6 @@ impl Live {
             .map(|exception| exception.id.clone())
     }
 
-    fn certificate(&self, offer: &Offer) -> Option<&Arc<CertifiedKey>> {
-        self.certificates.find(offer.sni.as_deref())
-    }
-
     fn choice(
         &self,
         kind: Kind,
@@ -146,9 +161,9 @@ impl Live {
             kind,
             config: config.clone(),
             scheme: key.and_then(|key| scheme(key, offer)),
+            asked: None,
             exception: None,
             refusal: None,
-            is_challenge: false,
         }
     }
 
@@ -157,10 +172,39 @@ impl Live {
             kind: Kind::Agentless,
             config: self.closed.clone(),
             scheme: None,
+            asked: None,
             exception: None,
             refusal: Some(refusal),
-            is_challenge: false,
         }
+    }
+}
+
+impl Agentless {
+    fn new(
+        profile: Profile,
+        certificates: &Arc<Certificates>,
+        asked: Option<Arc<ClientCertificates>>,
+    ) -> Result<Self, ListenerError> {
+        let config = |provider: Arc<CryptoProvider>| {
+            let builder = builder(&provider)?;
+            let builder = match &asked {
+                None => builder.with_no_client_auth(),
+                Some(asked) => {
+                    builder.with_client_cert_verifier(Arc::new(ClientVerifier::new(asked, profile)))
+                }
+            };
+            Ok(finished(builder.with_cert_resolver(certificates.clone())))
+        };
+        Ok(Self {
+            hybrid: config(crypto_provider(profile))?,
+            canary: config(canary_provider(profile))?,
+            asked,
+        })
+    }
+
+    fn is_for(&self, sni: Option<&str>) -> bool {
+        let names = self.asked.iter().flat_map(|asked| &asked.names);
+        sni.is_some_and(|sni| names.into_iter().any(|name| name.eq_ignore_ascii_case(sni)))
     }
 }
 

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::certificate::ClassicalCertificate;
+use super::client::ClientCertificates;
 use super::exception::Exception;
 use crate::identity::{SpiffeId, Svid, TrustBundle, TrustDomain};
 use crate::profile::Profile;
@@ -21,6 +22,8 @@ pub struct Listener {
     pub admit_agentless: bool,
     /// The certificates for agentless clients, chosen by server name; the first is for any other name and for none.
     pub certificates: Vec<ClassicalCertificate>,
+    /// Which services ask agentless clients for a certificate; no other name does.
+    pub clients: Vec<Arc<ClientCertificates>>,
     /// Who may use classical key exchange while the stage is `classical-canary`.
     pub exceptions: Vec<Exception>,
 }

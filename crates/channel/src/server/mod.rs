@@ -2,8 +2,8 @@
 
 mod budget;
 mod certificate;
-mod challenge;
 mod choice;
+mod client;
 mod exception;
 mod listener;
 pub(crate) mod opening;
@@ -15,14 +15,15 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
 use jiff::Timestamp;
+use rustls::pki_types::{CertificateDer, UnixTime};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_rustls::StartHandshake;
 use tokio_rustls::server::TlsStream;
 
-pub use certificate::{ClassicalCertificate, RenewalId};
-pub use challenge::{ChallengeError, Challenges, OpenChallenge};
+pub use certificate::ClassicalCertificate;
+pub use client::{ClientAuthority, ClientAuthorityError, ClientCertificates, VerifiedClient};
 pub use exception::{Exception, InvalidNetwork, Network};
 pub use listener::{Credentials, Limits, Listener, ListenerError};
 
@@ -31,14 +32,14 @@ use self::choice::{Choice, Live};
 use self::opening::Opening;
 use crate::binding::{ChannelBinding, channel_binding};
 use crate::identity::Leaf;
-use crate::record::{ChannelRecord, Negotiated, Offer, Outcome, Peer, Refusal};
+use crate::profile::Profile;
+use crate::record::{CertificateFlaw, ChannelRecord, Negotiated, Offer, Outcome, Peer, Refusal};
 use crate::registry::{Group, Scheme, Suite};
 use crate::stage::Kind;
 
 /// Makes channels of connections. One of them serves a listener; it is shared by all its connections.
 pub struct Acceptor {
     live: ArcSwap<Live>,
-    challenges: Challenges,
     change: Mutex<()>,
     waiting: WaitingRoom,
     unfinished: WaitingRoom,
@@ -58,6 +59,8 @@ pub struct Accepted<IO> {
     pub record: ChannelRecord,
     /// Whether it is an agent or another client.
     pub kind: Kind,
+    /// An agentless client's certificate, where its service asked for one and it had one.
+    pub client: Option<VerifiedClient>,
 }
 
 /// A handshake that came to nothing. The client has been answered as its protocol wants, and the connection is closed.
@@ -98,18 +101,12 @@ impl Acceptor {
     ) -> Result<Self, ListenerError> {
         Ok(Self {
             live: ArcSwap::from_pointee(Live::new(listener, credentials)?),
-            challenges: Challenges::default(),
             change: Mutex::new(()),
             waiting: WaitingRoom::new(limits.waiting),
             unfinished: WaitingRoom::new(limits.unfinished),
             turns: Arc::new(Semaphore::new(limits.computing.max(1))),
             limits,
         })
-    }
-
-    /// The same, answering these ACME challenges.
-    pub fn answering(self, challenges: Challenges) -> Self {
-        Self { challenges, ..self }
     }
 
     /// Puts other settings in force, for the handshakes to come.
@@ -182,19 +179,13 @@ impl Acceptor {
         record.stage = live.listener.rules.stage();
         record.profile = live.listener.rules.profile();
         record.offered = opening::offer(&start.client_hello());
-        let challenge = self.challenges.choose(&record.offered);
-        let choice = challenge
-            .unwrap_or_else(|| live.choose(&record.offered, peer_address.ip(), Timestamp::now()));
+        let choice = live.choose(&record.offered, peer_address.ip(), Timestamp::now());
         record.kind = Some(choice.kind);
         record.exception.clone_from(&choice.exception);
         match self
             .handshake(start, &choice, &record.offered, deadline)
             .await
         {
-            Ok(mut stream) if choice.is_challenge => {
-                opening::hang_up(&mut stream).await;
-                Err(refused(record, Refusal::AcmeChallenge))
-            }
             Ok(stream) => accepted(stream, record, &choice),
             Err(refusal) => Err(refused(record, refusal)),
         }
@@ -296,6 +287,7 @@ fn started(listener: &Listener, peer_address: SocketAddr) -> ChannelRecord {
         offered: Offer::default(),
         negotiated: None,
         peer: None,
+        client: None,
         exception: None,
         outcome: Outcome::Established,
     }
@@ -315,19 +307,22 @@ fn accepted<IO>(
 ) -> Result<Accepted<IO>, Refused> {
     let connection = stream.get_ref().1;
     record.negotiated = negotiated(connection, choice.scheme);
-    record.peer = match connection
-        .peer_certificates()
-        .and_then(<[_]>::first)
-        .map(|leaf| peer(leaf))
-    {
-        None => None,
-        Some(Ok(peer)) => Some(peer),
-        Some(Err(flaw)) => return Err(refused(record, Refusal::CertificateInvalid(flaw))),
+    let chain = connection.peer_certificates().unwrap_or_default();
+    let read = match &choice.asked {
+        Some(asked) => client(chain, asked, record.profile).map(|client| (None, client)),
+        None => peer(chain).map(|peer| (peer, None)),
     };
+    let (peer, client) = match read {
+        Ok(read) => read,
+        Err(flaw) => return Err(refused(record, Refusal::CertificateInvalid(flaw))),
+    };
+    record.peer = peer;
+    record.client = client.as_ref().map(|client| client.record().clone());
     Ok(Accepted {
         stream,
         record,
         kind: choice.kind,
+        client,
     })
 }
 
@@ -342,8 +337,23 @@ fn negotiated(connection: &rustls::ServerConnection, scheme: Option<Scheme>) -> 
     })
 }
 
-/// The certificate was verified in the handshake, and is read again here.
-fn peer(leaf: &[u8]) -> Result<Peer, crate::record::CertificateFlaw> {
-    let leaf = Leaf::unverified(leaf)?;
-    Ok(Peer::of(&leaf))
+/// An agent's certificate was verified in the handshake, and is read again here.
+fn peer(chain: &[CertificateDer<'_>]) -> Result<Option<Peer>, CertificateFlaw> {
+    let leaf = chain
+        .first()
+        .map(|leaf| Leaf::unverified(leaf))
+        .transpose()?;
+    Ok(leaf.as_ref().map(Peer::of))
+}
+
+/// rustls does not hand on what its verifier found, and several authorities may be asked for: the path is walked again.
+fn client(
+    chain: &[CertificateDer<'_>],
+    asked: &Arc<ClientCertificates>,
+    profile: Profile,
+) -> Result<Option<VerifiedClient>, CertificateFlaw> {
+    match chain {
+        [] => Ok(None),
+        chain => asked.verify(chain, profile, UnixTime::now()).map(Some),
+    }
 }

@@ -2,7 +2,7 @@
 
 mod agentless;
 mod agents;
-mod challenges;
+mod clients;
 mod introductions;
 mod matrix;
 mod strangers;
@@ -12,6 +12,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use rcgen::CertificateParams;
+use rustls::crypto::aws_lc_rs::kx_group;
 use rustls::crypto::{CryptoProvider, SupportedKxGroup};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
@@ -26,6 +27,7 @@ use crate::identity::{
     TrustBundle, TrustDomain, TrustDomainKey, Validity,
 };
 use crate::profile::Profile;
+use crate::provider::crypto_provider;
 use crate::record::Refusal;
 use crate::registry::Scheme;
 use crate::server::{
@@ -144,19 +146,51 @@ impl Agentless {
         Self::trusting(&world.service.0, change)
     }
 
+    /// One that shows a certificate where it is asked for one.
+    fn showing(
+        world: &World,
+        identity: Option<(CertificateDer<'static>, PrivateKeyDer<'static>)>,
+    ) -> Self {
+        let groups = crypto_provider(world.profile).kx_groups.clone();
+        Self::with_identity(&world.service.0, identity, |provider| {
+            provider.kx_groups = groups;
+        })
+    }
+
+    /// The same with classical groups alone.
+    fn classical(
+        world: &World,
+        identity: Option<(CertificateDer<'static>, PrivateKeyDer<'static>)>,
+    ) -> Self {
+        Self::with_identity(&world.service.0, identity, |provider| {
+            provider.kx_groups = vec![kx_group::X25519];
+        })
+    }
+
     fn trusting(
         certificate: &CertificateDer<'static>,
+        change: impl FnOnce(&mut CryptoProvider),
+    ) -> Self {
+        Self::with_identity(certificate, None, change)
+    }
+
+    fn with_identity(
+        certificate: &CertificateDer<'static>,
+        identity: Option<(CertificateDer<'static>, PrivateKeyDer<'static>)>,
         change: impl FnOnce(&mut CryptoProvider),
     ) -> Self {
         let mut provider = rustls::crypto::aws_lc_rs::default_provider();
         change(&mut provider);
         let mut roots = RootCertStore::empty();
         roots.add(certificate.clone()).unwrap();
-        let config = ClientConfig::builder_with_provider(Arc::new(provider))
+        let builder = ClientConfig::builder_with_provider(Arc::new(provider))
             .with_protocol_versions(&[&rustls::version::TLS13])
             .unwrap()
-            .with_root_certificates(roots)
-            .with_no_client_auth();
+            .with_root_certificates(roots);
+        let config = match identity {
+            None => builder.with_no_client_auth(),
+            Some((leaf, key)) => builder.with_client_auth_cert(vec![leaf], key).unwrap(),
+        };
         Self {
             connector: TlsConnector::from(Arc::new(config)),
         }

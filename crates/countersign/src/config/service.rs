@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use super::error::ConfigError;
 use super::key::{Key, key};
-use super::kind::{DOMAIN, DOMAINS, FILE, FLAG, HOST_PORTS, LABEL, PORT, SPAN};
+use super::kind::{DOMAIN, DOMAINS, FILE, FLAG, HOST_PORTS, LABEL, LABELS, PORT, SPAN};
 use super::reader::Table;
-use super::{ClassicalCertificateConfig, HostPort};
+use super::{ClassicalCertificateConfig, ClientAuthorityConfig, HostPort};
 
 mod http;
 
@@ -33,6 +33,10 @@ pub(crate) struct ServiceConfig {
     pub(crate) proxy_protocol: bool,
     /// Names by which agentless clients reach the service.
     pub(crate) sni: Vec<String>,
+    /// The authorities whose certificates agentless clients may show under these names; none is asked for when empty.
+    pub(crate) client_certificates: Vec<String>,
+    /// Whether an agentless client has to show one.
+    pub(crate) require_client_certificate: bool,
     /// How long connecting upstream may take, its TLS included.
     pub(crate) connect_timeout: Duration,
     /// How long a stream may carry nothing.
@@ -56,6 +60,7 @@ pub(crate) struct ServiceTlsConfig {
 pub(super) fn read(
     root: &mut Table<'_>,
     gateway_sni: &str,
+    authorities: &[ClientAuthorityConfig],
 ) -> Result<Vec<ServiceConfig>, ConfigError> {
     let mut services: Vec<ServiceConfig> = Vec::new();
     for mut table in root.tables("service")? {
@@ -63,6 +68,7 @@ pub(super) fn read(
         check_last_hop(&table, &service)?;
         check_http(&table, &service)?;
         check_names(&table, &service, &services, gateway_sni)?;
+        check_client_certificates(&table, &service, authorities)?;
         table.finish()?;
         services.push(service);
     }
@@ -96,6 +102,16 @@ fn read_one(table: &mut Table<'_>) -> Result<ServiceConfig, ConfigError> {
         &DOMAINS,
         "names by which agentless clients reach the service",
     );
+    let clients = key(
+        "client_certificates",
+        &LABELS,
+        "the `[[client_authority]]` names whose certificates agentless clients may show; without one none is asked for",
+    );
+    let required = key(
+        "require_client_certificate",
+        &FLAG,
+        "let in no agentless client without a certificate of these authorities",
+    );
     let connect = key(
         "connect_timeout",
         &SPAN,
@@ -118,6 +134,8 @@ fn read_one(table: &mut Table<'_>) -> Result<ServiceConfig, ConfigError> {
         plaintext: table.read(plaintext.or("false"))?,
         proxy_protocol: table.read(proxy.or("false"))?,
         sni: table.read(sni.or("[]"))?,
+        client_certificates: table.read(clients.or("[]"))?,
+        require_client_certificate: table.read(required.or("false"))?,
         connect_timeout: table.read(connect.or("\"10s\""))?,
         idle_timeout: table.read(idle.or("\"1h\""))?,
         max_stream_age: table.find(age.absent("without end"))?,
@@ -260,6 +278,38 @@ fn check_names(
         };
         let message = format!("the name `{sni}` leads to {owner} already");
         return Err(table.contradiction("sni", message, "give each service names of its own"));
+    }
+    Ok(())
+}
+
+/// Refuses what would ask nobody, or ask for what there is not.
+fn check_client_certificates(
+    table: &Table<'_>,
+    service: &ServiceConfig,
+    authorities: &[ClientAuthorityConfig],
+) -> Result<(), ConfigError> {
+    let (name, asked) = (&service.name, &service.client_certificates);
+    let known = |asked: &&String| authorities.iter().any(|one| one.name == **asked);
+    if let Some(unknown) = asked.iter().find(|asked| !known(asked)) {
+        return Err(table.contradiction(
+            "client_certificates",
+            format!("service `{name}` names a client authority `{unknown}` that there is not"),
+            "add a [[client_authority]] of that name",
+        ));
+    }
+    if service.require_client_certificate && asked.is_empty() {
+        return Err(table.contradiction(
+            "require_client_certificate",
+            format!("service `{name}` requires a client certificate and names no authority"),
+            "name the authorities in `client_certificates`",
+        ));
+    }
+    if !asked.is_empty() && service.sni.is_empty() {
+        return Err(table.contradiction(
+            "client_certificates",
+            format!("service `{name}` asks for client certificates and has no name to ask under"),
+            "add the names by which agentless clients reach it as `sni`",
+        ));
     }
     Ok(())
 }

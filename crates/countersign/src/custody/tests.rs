@@ -6,8 +6,7 @@ use tempfile::TempDir;
 
 use super::*;
 
-/// A gateway of `example.org` whose files are in a folder.
-pub(crate) fn config(folder: &TempDir) -> CustodyConfig {
+fn config(folder: &TempDir) -> CustodyConfig {
     CustodyConfig {
         trust_domain: TrustDomain::parse("example.org").unwrap(),
         gateway: "main".to_owned(),

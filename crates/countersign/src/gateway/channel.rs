@@ -13,7 +13,6 @@ use jiff::Timestamp;
 use tokio::net::TcpStream;
 use tokio_util::task::TaskTracker;
 
-use super::client::Client;
 use super::live::LiveChannel;
 use super::problem::Problem;
 use super::{Gateway, http1, http2, target};
@@ -21,9 +20,14 @@ use crate::audit::Event;
 
 /// Serves a channel until either end is done with it.
 pub(crate) async fn serve(gateway: Arc<Gateway>, accepted: Accepted<TcpStream>, local: SocketAddr) {
-    let Accepted { stream, record, .. } = accepted;
+    let Accepted {
+        stream,
+        record,
+        client,
+        ..
+    } = accepted;
     let _open = gateway.metrics.channel_open(&record);
-    let guard = gateway.live.enter(record, local);
+    let guard = gateway.live.enter(record, client, local);
     let channel = &guard.channel;
     opened(&gateway, channel);
     let alpn = channel
@@ -31,11 +35,11 @@ pub(crate) async fn serve(gateway: Arc<Gateway>, accepted: Accepted<TcpStream>, 
         .negotiated
         .as_ref()
         .and_then(|n| n.alpn.as_deref());
-    let (client, streams) = (Client::new(&gateway, channel), TaskTracker::new());
+    let streams = TaskTracker::new();
     let carried = async {
         let end = match alpn {
-            Some("h2") => http2::serve(&client, stream, &streams).await,
-            _ => http1::serve(&client, stream).await,
+            Some("h2") => http2::serve(&gateway, channel, stream, &streams).await,
+            _ => http1::serve(&gateway, channel, stream, &streams).await,
         };
         streams.close();
         streams.wait().await;

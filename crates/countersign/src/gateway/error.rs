@@ -4,6 +4,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use countersign_channel::server::ClientAuthorityError;
 use countersign_policy::{BundleError, InvalidGrant};
 
 use super::services::ServiceError;
@@ -96,6 +97,24 @@ pub(crate) enum GatewayError {
         file: PathBuf,
         /// What the system said.
         source: io::Error,
+    },
+    /// A file of an authority of client certificates cannot be read.
+    #[error("client authority `{authority}`: `{}` cannot be read: {source}", file.display())]
+    ClientAuthorityUnreadable {
+        /// The authority.
+        authority: String,
+        /// The file.
+        file: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// A file of an authority of client certificates cannot be used.
+    #[error("client authority `{authority}`: its file cannot be used: {source}")]
+    ClientAuthority {
+        /// The authority.
+        authority: String,
+        /// What is wrong with it.
+        source: ClientAuthorityError,
     },
     /// Signals cannot be waited for.
     #[error("signals cannot be waited for: {0}")]

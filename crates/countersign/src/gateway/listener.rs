@@ -10,13 +10,13 @@ use countersign_channel::server::{
 };
 use tokio::net::{TcpListener, TcpStream};
 
+use super::clients::ClientRules;
 use super::error::GatewayError;
 use super::places::Places;
 use super::refusals::Refusals;
 use super::{Gateway, channel};
 use crate::authority::AuthorityService;
 use crate::config::{ExceptionConfig, GatewayConfig, ListenerConfig};
-use crate::custody::Custody;
 
 /// A port that is open, before the gateway serves on it.
 pub(super) struct Listener {
@@ -36,7 +36,8 @@ impl Listener {
         config: &GatewayConfig,
         listener: &ListenerConfig,
         certificates: Vec<ClassicalCertificate>,
-        custody: &Custody,
+        clients: &ClientRules,
+        authority: &AuthorityService,
     ) -> Result<Self, GatewayError> {
         let limits = Limits {
             unfinished: listener.handshakes,
@@ -46,11 +47,10 @@ impl Listener {
                 .min(Limits::default().client_hello),
             ..Limits::default()
         };
-        let credentials = credentials(&custody.authority, listener)?;
-        let settings = settings(config, listener, certificates);
+        let credentials = credentials(authority, listener)?;
+        let settings = settings(config, listener, certificates, clients);
         let acceptor = Acceptor::new(settings, credentials, limits)
-            .map_err(|error| refused(listener, &error))?
-            .answering(custody.acme.challenges());
+            .map_err(|error| refused(listener, &error))?;
         let tcp = TcpListener::bind(listener.address)
             .await
             .map_err(|source| GatewayError::Bind {
@@ -109,11 +109,15 @@ pub(super) fn prepare(
     config: &GatewayConfig,
     listener: &ListenerConfig,
     certificates: Vec<ClassicalCertificate>,
+    clients: &ClientRules,
     authority: &AuthorityService,
 ) -> Result<Prepared, GatewayError> {
     let credentials = credentials(authority, listener)?;
-    Prepared::new(settings(config, listener, certificates), credentials)
-        .map_err(|error| refused(listener, &error))
+    Prepared::new(
+        settings(config, listener, certificates, clients),
+        credentials,
+    )
+    .map_err(|error| refused(listener, &error))
 }
 
 /// What an acceptor is told of a listener.
@@ -121,6 +125,7 @@ pub(super) fn settings(
     config: &GatewayConfig,
     listener: &ListenerConfig,
     certificates: Vec<ClassicalCertificate>,
+    clients: &ClientRules,
 ) -> Settings {
     let exceptions = config.exceptions.iter();
     Settings {
@@ -128,6 +133,7 @@ pub(super) fn settings(
         rules: listener.rules,
         admit_agentless: listener.agentless_in_strict,
         certificates,
+        clients: clients.asked(),
         exceptions: exceptions
             .filter(|exception| exception.holds_for(&listener.name))
             .map(exception)

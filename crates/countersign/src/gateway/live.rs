@@ -14,6 +14,7 @@ use std::str::FromStr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use countersign_channel::ChannelRecord;
+use countersign_channel::server::VerifiedClient;
 use countersign_policy::DecisionId;
 use jiff::Timestamp;
 use tokio::sync::Notify;
@@ -46,9 +47,10 @@ impl Live {
     pub(crate) fn enter(
         self: &Arc<Self>,
         record: ChannelRecord,
+        client: Option<VerifiedClient>,
         local_address: SocketAddr,
     ) -> ChannelGuard {
-        let channel = Arc::new(LiveChannel::new(record, local_address));
+        let channel = Arc::new(LiveChannel::new(record, client, local_address));
         lock(&self.channels).insert(channel.id, Arc::clone(&channel));
         ChannelGuard {
             live: Arc::clone(self),

@@ -56,12 +56,16 @@ impl Gateway {
             .await?;
         self.keep_keys_file(identity)?;
         let prepare = |(one, certificates)| {
-            listener::prepare(&next.config, one, certificates, &self.custody.authority)
+            listener::prepare(
+                &next.config,
+                one,
+                certificates,
+                &next.clients,
+                &self.custody.authority,
+            )
         };
         let listeners = next.config.listeners.iter();
-        let prepared = listeners
-            .zip(next.certificates.in_use(Some(&self.custody.acme)))
-            .map(prepare);
+        let prepared = listeners.zip(next.certificates.in_use()).map(prepare);
         let prepared = prepared.collect::<Result<Vec<_>, _>>()?;
         // From here on nothing can fail.
         let weakenings = next.config.weakenings();

@@ -12,6 +12,7 @@ use countersign_policy::{Bundle, BundleError, Grant, Limits, Policy};
 use jiff::Timestamp;
 
 use super::certificates::Certificates;
+use super::clients::ClientRules;
 use super::error::GatewayError;
 use super::listener;
 use super::live::{CutReason, LiveChannel};
@@ -25,6 +26,7 @@ use crate::store::GrantRecord;
 pub(crate) struct Running {
     pub(crate) config: GatewayConfig,
     pub(crate) services: Arc<Services>,
+    pub(crate) clients: Arc<ClientRules>,
     pub(crate) listeners: Arc<Vec<ListenerRules>>,
     pub(crate) policy: Policy,
     pub(crate) certificates: Arc<Certificates>,
@@ -57,6 +59,7 @@ impl Running {
         let bundle = Arc::new(read_bundle(config.policy.bundle.as_deref())?);
         let policy = policy(&bundle, &config, snapshot)?;
         let certificates = Arc::new(Certificates::read(&config)?);
+        let clients = Arc::new(ClientRules::read(&config)?);
         let listeners = config
             .listeners
             .iter()
@@ -64,8 +67,7 @@ impl Running {
                 name: listener.name.clone(),
                 address: listener.address,
                 rules: listener.rules,
-                admits_agentless: (!listener.classical_certificates.is_empty()
-                    || (config.acme.is_some() && listener.may_show_classical()))
+                admits_agentless: !listener.classical_certificates.is_empty()
                     && (listener.agentless_in_strict || listener.rules.stage() != Stage::Strict),
                 exceptions: exceptions_of(&config, &listener.name),
             })
@@ -73,6 +75,7 @@ impl Running {
         Ok(Self {
             config,
             services,
+            clients,
             listeners: Arc::new(listeners),
             policy,
             certificates,
@@ -89,6 +92,7 @@ impl Running {
         Ok(Self {
             config: self.config.clone(),
             services: Arc::clone(&self.services),
+            clients: Arc::clone(&self.clients),
             listeners: Arc::clone(&self.listeners),
             policy: policy(&self.bundle, &self.config, snapshot)?,
             certificates: Arc::clone(&self.certificates),
@@ -103,12 +107,32 @@ impl Running {
         snapshot: &Snapshot,
         now: Timestamp,
     ) -> Option<CutReason> {
-        self.judge_handshake(&channel.record, now).or_else(|| {
-            match shut_out(channel, snapshot, now)? {
+        self.judge_handshake(&channel.record, now)
+            .or_else(|| self.judge_client(channel))
+            .or_else(|| match shut_out(channel, snapshot, now)? {
                 ShutOut::OtherKey { .. } => Some(CutReason::KeyReplaced),
                 _ => Some(CutReason::AgentRevoked),
+            })
+    }
+
+    /// Why an agentless client's certificate would not be taken any more, if it would not. What it was verified for does
+    /// not change; a reload makes it anew.
+    fn judge_client(&self, channel: &LiveChannel) -> Option<CutReason> {
+        let client = channel.client()?;
+        let sni = channel.record.offered.sni.as_deref().unwrap_or_default();
+        let Some(asked) = self.clients.asked_under(sni) else {
+            return Some(CutReason::CertificateRefused(NOT_ASKED.to_owned()));
+        };
+        if client.is_verified_for(asked) {
+            return None;
+        }
+        match client.verify_again(asked, channel.record.profile) {
+            Ok(again) => {
+                channel.set_client(again);
+                None
             }
-        })
+            Err(flaw) => Some(CutReason::CertificateRefused(flaw.to_string())),
+        }
     }
 
     /// Why a handshake would not be accepted any more, if it would not.
@@ -155,6 +179,8 @@ impl ListenerRules {
                 .all(|scheme| schemes.contains(&scheme))
     }
 }
+
+const NOT_ASKED: &str = "its service asks for none";
 
 /// Why the agent of a channel may not come in any more, though its certificate still holds.
 fn shut_out(channel: &LiveChannel, snapshot: &Snapshot, now: Timestamp) -> Option<ShutOut> {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use countersign_channel::stage::Kind;
 use countersign_paseto::{ClaimError, TokenError};
-use countersign_policy::{ChannelFacts, Facts};
+use countersign_policy::{ChannelFacts, ClientCertificate, Facts, UnfitName};
 use http::header::{AUTHORIZATION, PROXY_AUTHORIZATION};
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, StatusCode};
@@ -133,11 +133,39 @@ fn of_clients_request(
     match shown {
         Err(detail) => Err(refused(None, Problem::token("token_malformed", detail))),
         Ok(Some(token)) => of_bearer(gateway, channel, token, now),
-        Ok(None) => Ok(channel.own_session(|| Session {
-            facts: Arc::new(Facts::anonymous(channel_facts(channel))),
-            expires_at: None,
-        })),
+        Ok(None) => of_handshake(channel)
+            .map(|session| channel.newest(&session, now))?
+            .ok_or_else(|| {
+                Problem::token(
+                    "certificate_ended",
+                    "the client certificate has ended: connect again with another",
+                )
+            }),
     }
+}
+
+/// The session of a client that shows nothing but what it showed in the handshake.
+fn of_handshake(channel: &LiveChannel) -> Result<Session, Problem> {
+    channel.own_session(|| {
+        let Some(client) = channel.client() else {
+            return Ok(Session {
+                facts: Arc::new(Facts::anonymous(channel_facts(channel))),
+                expires_at: None,
+            });
+        };
+        let certificate = ClientCertificate {
+            authority: client.authority(),
+            name: client.name(),
+            not_after: client.not_after(),
+        };
+        let facts = Facts::certificate(certificate, channel_facts(channel));
+        let unfit =
+            |error: UnfitName| Problem::new(StatusCode::FORBIDDEN, "unfit_name", error.to_string());
+        Ok(Session {
+            facts: Arc::new(facts.map_err(unfit)?),
+            expires_at: Some(client.not_after()),
+        })
+    })
 }
 
 /// The session that a bearer token gives. It is asked each time whether the token still stands.

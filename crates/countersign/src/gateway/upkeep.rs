@@ -26,7 +26,6 @@ async fn keep_up(gateway: Arc<Gateway>) {
         () = watch_audit(&gateway) => {}
         () = identity_keys::follow(&gateway) => {}
         () = certificates::follow(&gateway) => {}
-        () = certificates::follow_issued(&gateway) => {}
     }
 }
 

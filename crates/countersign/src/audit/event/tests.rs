@@ -100,17 +100,7 @@ fn of_identities() -> Vec<Event> {
             names: vec![text()],
             key,
             expires_at: at,
-            file: PathBuf::from("file"),
-        },
-        Event::ServerCertificateIssued {
-            name: text(),
-            directory: text(),
-            key,
-            expires_at: at,
-        },
-        Event::ServerCertificateRenewalAsked {
-            name: text(),
-            operator,
+            source: text(),
         },
         Event::RenewalRefused {
             name: text(),

@@ -8,6 +8,8 @@ use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use countersign_channel::ChannelRecord;
+use countersign_channel::server::VerifiedClient;
+use countersign_channel::stage::Kind;
 use countersign_channel::tunnel::{Counters, Cut};
 use countersign_paseto::MintError;
 use countersign_policy::{Facts, Permit, Principal, Request};
@@ -20,6 +22,7 @@ use super::{ChannelId, CutReason, decision_id, lock};
 use crate::bearer::{self, UnfitBearer};
 use crate::gateway::Running;
 use crate::gateway::patience::Patience;
+use crate::gateway::services::Service;
 use crate::hop::Hop;
 use crate::identity::{Call, IdentityCache, IdentityTokens};
 use crate::operator;
@@ -38,6 +41,7 @@ pub(crate) struct LiveChannel {
     /// Turns to wait for a service's connection.
     pub(crate) dials: Semaphore,
     patience: Patience,
+    client: Mutex<Option<VerifiedClient>>,
     session: Mutex<Option<Session>>,
     own_session: OnceLock<Session>,
     last_token: Mutex<Option<([u8; 32], Session)>>,
@@ -82,7 +86,11 @@ pub(crate) struct StreamGuard {
 }
 
 impl LiveChannel {
-    pub(super) fn new(record: ChannelRecord, local_address: SocketAddr) -> Self {
+    pub(super) fn new(
+        record: ChannelRecord,
+        client: Option<VerifiedClient>,
+        local_address: SocketAddr,
+    ) -> Self {
         let (burst, each) = match record.peer {
             Some(_) => PATIENCE_WITH_AGENTS,
             None => PATIENCE_WITH_STRANGERS,
@@ -94,6 +102,7 @@ impl LiveChannel {
             cut: Cut::new(),
             dials: Semaphore::new(DIALS),
             patience: Patience::new(burst, each),
+            client: Mutex::new(client),
             session: Mutex::default(),
             own_session: OnceLock::new(),
             last_token: Mutex::default(),
@@ -104,7 +113,13 @@ impl LiveChannel {
         }
     }
 
-    /// Whether the client has shown no certificate.
+    /// Whether the client has the certificate that a service wants of those without an agent.
+    pub(crate) fn shows_what_is_required(&self, service: &Service) -> bool {
+        let bound = self.record.kind != Some(Kind::Agent) && service.requires_client_certificate();
+        !bound || self.record.client.is_some()
+    }
+
+    /// Whether the client is no agent. A certificate of another authority does not make it one.
     pub(crate) fn is_stranger(&self) -> bool {
         self.record.peer.is_none()
     }
@@ -162,6 +177,16 @@ impl LiveChannel {
         })
     }
 
+    /// The agentless client's certificate, if it has shown one.
+    pub(crate) fn client(&self) -> Option<VerifiedClient> {
+        lock(&self.client).clone()
+    }
+
+    /// Puts the same client in place, verified for newer settings.
+    pub(crate) fn set_client(&self, client: VerifiedClient) {
+        *lock(&self.client) = Some(client);
+    }
+
     /// The agent's session that is in force at `now`.
     pub(crate) fn session(&self, now: Timestamp) -> Option<Session> {
         lock(&self.session)
@@ -170,8 +195,19 @@ impl LiveChannel {
     }
 
     /// The session of requests that show nothing of their own; it is made once, since a handshake does not change.
-    pub(crate) fn own_session(&self, make: impl FnOnce() -> Session) -> Session {
-        self.own_session.get_or_init(make).clone()
+    ///
+    /// # Errors
+    ///
+    /// It cannot be made.
+    pub(crate) fn own_session<E>(
+        &self,
+        make: impl FnOnce() -> Result<Session, E>,
+    ) -> Result<Session, E> {
+        if let Some(session) = self.own_session.get() {
+            return Ok(session.clone());
+        }
+        let session = make()?;
+        Ok(self.own_session.get_or_init(|| session).clone())
     }
 
     /// What a session has become by `now`: an agent's is the channel's, and any other holds until it ends.
@@ -270,12 +306,14 @@ impl LiveChannel {
         std::future::pending().await
     }
 
-    /// Who is at the other end, by the handshake alone: a SPIFFE ID, or `anonymous`.
+    /// Who is at the other end, by the handshake alone: a SPIFFE ID, a certificate's name, or `anonymous`.
     pub(crate) fn principal(&self) -> String {
-        self.record
-            .peer
-            .as_ref()
-            .map_or_else(|| "anonymous".to_owned(), |peer| peer.id.to_string())
+        let ChannelRecord { peer, client, .. } = &self.record;
+        match (peer, client) {
+            (Some(peer), _) => peer.id.to_string(),
+            (_, Some(client)) => format!("cert:{}/{}", client.authority, client.name),
+            _ => "anonymous".to_owned(),
+        }
     }
 
     /// The name of the agent at the other end, if one is.
@@ -322,9 +360,11 @@ impl LiveChannel {
             return Some(reason);
         }
         let request = &stream.request;
-        let service = running.services.find(&request.service, request.port);
-        if service.is_none() {
+        let Some(service) = running.services.find(&request.service, request.port) else {
             return Some(CutReason::ServiceRemoved);
+        };
+        if !self.shows_what_is_required(service) {
+            return Some(CutReason::CertificateRefused(REQUIRED.to_owned()));
         }
         let facts = self.newest(&stream.session, now)?.facts;
         let decided = running.policy.decide(&facts, request, decision_id(), now);
@@ -411,6 +451,8 @@ fn token_digest(token: &str) -> [u8; 32] {
     bytes.copy_from_slice(digest.as_ref());
     bytes
 }
+
+const REQUIRED: &str = "its service requires one now";
 
 /// The wall clock may be set while we wait: look at it again at least this often.
 const LONGEST_NAP: Duration = Duration::from_secs(30);

@@ -18,6 +18,8 @@ pub(crate) enum CutReason {
     BearerRevoked(String),
     /// The client's certificate ended.
     CertificateEnded,
+    /// The client's certificate, or the lack of one, does not hold any more.
+    CertificateRefused(String),
     /// Decided again, policy says no.
     PolicyChanged(String),
     /// The listener's stage or profile no longer admits the channel.
@@ -48,6 +50,9 @@ impl fmt::Display for CutReason {
             Self::TokenExpired => f.write_str("the access token ended and was not renewed"),
             Self::BearerEnded => f.write_str("the bearer token ended"),
             Self::BearerRevoked(reason) => write!(f, "the bearer token was revoked: {reason}"),
+            Self::CertificateRefused(why) => {
+                write!(f, "the client's certificate is not taken any more: {why}")
+            }
             Self::CertificateEnded => f.write_str("the client's certificate ended"),
             Self::PolicyChanged(rule) => write!(f, "policy no longer permits it: {rule}"),
             Self::StageChanged => f.write_str("the listener's stage no longer admits the channel"),

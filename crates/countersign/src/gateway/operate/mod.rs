@@ -4,7 +4,6 @@
 
 mod agents;
 mod backup;
-mod certificates;
 mod grants;
 mod tokens;
 mod views;
@@ -81,7 +80,6 @@ fn router(gateway: Arc<Gateway>) -> Router {
         .route("/services", get(views::services))
         .route("/identity/keys", get(views::identity_keys))
         .route("/certificates", get(views::certificates))
-        .route("/certificates/{name}/renew", post(certificates::renew))
         .route("/stage", get(views::stage))
         .route("/sessions", get(views::sessions))
         .route("/sessions/refused", get(views::refused))

@@ -1,8 +1,8 @@
 //! Clients without an agent: TLS 1.3 with a classical certificate, by a service's name.
 
 use rustls::crypto::aws_lc_rs::kx_group;
-use rustls::pki_types::ServerName;
 use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
@@ -12,22 +12,16 @@ use super::*;
 /// A gateway whose listener has a certificate for `web.test` and `gate.test`, and for whom `more` holds as well; `echo` has no name of its
 /// own, `web:80` is `web.test`.
 pub(super) async fn world(listener: &str, more: &str) -> World {
-    let web = echo_service().await;
-    let service = format!(
-        r#"
-        {more}
-        [[service]]
-        name = "web"
-        port = 80
-        upstream = "{web}"
-        sni = ["web.test"]
-        "#
-    );
-    certified_world(listener, &service).await
+    world_with(|_| {}, listener, more, "").await
 }
 
-/// The same without a service of that name.
-pub(super) async fn certified_world(listener: &str, more: &str) -> World {
+/// The same, with files made first, and with `keys` for `web`.
+pub(super) async fn world_with(
+    files: impl FnOnce(&TempDir),
+    listener: &str,
+    more: &str,
+    keys: &str,
+) -> World {
     let certified =
         rcgen::generate_simple_self_signed(["web.test".to_owned(), "gate.test".to_owned()])
             .unwrap();
@@ -40,7 +34,9 @@ pub(super) async fn certified_world(listener: &str, more: &str) -> World {
         let key = folder.path().join("web.key");
         let private = std::os::unix::fs::PermissionsExt::from_mode(0o600);
         std::fs::set_permissions(key, private).unwrap();
+        files(folder);
     };
+    let web = echo_service().await;
     let config = format!(
         r#"
         {LISTENER}
@@ -49,6 +45,12 @@ pub(super) async fn certified_world(listener: &str, more: &str) -> World {
         certificate = "web.pem"
         key = "web.key"
         {more}
+        [[service]]
+        name = "web"
+        port = 80
+        upstream = "{web}"
+        sni = ["web.test"]
+        {keys}
         "#
     );
     World::start_with(prepare, &config).await
@@ -61,19 +63,33 @@ pub(super) async fn dial(
     alpn: &str,
     classical: bool,
 ) -> std::io::Result<TlsStream<TcpStream>> {
+    dial_as(world, sni, alpn, classical, None).await
+}
+
+/// The same, with a certificate for who asks for one.
+pub(super) async fn dial_as(
+    world: &World,
+    sni: &str,
+    alpn: &str,
+    classical: bool,
+    identity: Option<(CertificateDer<'static>, PrivateKeyDer<'static>)>,
+) -> std::io::Result<TlsStream<TcpStream>> {
     let mut provider = rustls::crypto::aws_lc_rs::default_provider();
     if classical {
         provider.kx_groups = vec![kx_group::X25519];
     }
     let mut roots = RootCertStore::empty();
     let certificate = std::fs::read(world.file("web.pem")).unwrap();
-    let certificate = rustls::pki_types::CertificateDer::from_pem_slice(&certificate);
+    let certificate = CertificateDer::from_pem_slice(&certificate);
     roots.add(certificate.unwrap()).unwrap();
-    let mut config = ClientConfig::builder_with_provider(Arc::new(provider))
+    let builder = ClientConfig::builder_with_provider(Arc::new(provider))
         .with_protocol_versions(&[&rustls::version::TLS13])
         .unwrap()
-        .with_root_certificates(roots)
-        .with_no_client_auth();
+        .with_root_certificates(roots);
+    let mut config = match identity {
+        None => builder.with_no_client_auth(),
+        Some((leaf, key)) => builder.with_client_auth_cert(vec![leaf], key).unwrap(),
+    };
     config.alpn_protocols = vec![alpn.into()];
     let tcp = TcpStream::connect(world.address()).await.unwrap();
     let name = ServerName::try_from(sni.to_owned()).unwrap();
@@ -83,7 +99,10 @@ pub(super) async fn dial(
 }
 
 pub(super) async fn mux(world: &World, sni: &str) -> Mux {
-    let stream = dial(world, sni, "h2", false).await.unwrap();
+    over(dial(world, sni, "h2", false).await.unwrap()).await
+}
+
+pub(super) async fn over(stream: TlsStream<TcpStream>) -> Mux {
     let (mux, driver) = Mux::handshake(stream, &Limits::default()).await.unwrap();
     tokio::spawn(driver);
     mux

@@ -290,6 +290,7 @@ async fn refusals_are_told_one_by_one_and_a_flood_of_them_by_its_number() {
         offered: countersign_channel::record::Offer::default(),
         negotiated: None,
         peer: None,
+        client: None,
         exception: None,
         outcome: countersign_channel::record::Outcome::Refused(
             countersign_channel::record::Refusal::NotTls,

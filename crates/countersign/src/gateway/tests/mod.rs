@@ -4,12 +4,12 @@ mod agentless;
 mod answers;
 mod bearers;
 mod certificates;
+mod clients;
 mod cuts;
 mod http1;
 mod identity_keys;
 mod limits;
 mod reload;
-mod requests;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;

@@ -48,13 +48,10 @@ impl Pool {
         }
         loop {
             let mut kept = self.state().idle.pop()?;
-            if kept.until <= Instant::now() || kept.line.is_closed() {
-                continue;
-            }
-            if kept.line.ready().await {
+            let expired = kept.until <= Instant::now();
+            if !expired && !kept.line.is_closed() && kept.line.ready().await {
                 return Some(Line::Http1(kept.line));
             }
-            kept.line.abandon();
         }
     }
 

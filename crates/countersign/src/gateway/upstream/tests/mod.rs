@@ -120,10 +120,8 @@ async fn hear(tcp: &mut TcpStream, whole: bool) -> Option<String> {
                 return Some(text);
             }
         }
-        match tcp.read_buf(&mut bytes).await {
-            Ok(0) => return None,
-            Ok(_) => {}
-            Err(error) => return Some(format!("{:?}", error.kind())),
+        if tcp.read_buf(&mut bytes).await.ok()? == 0 {
+            return None;
         }
     }
 }
