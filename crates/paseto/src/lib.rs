@@ -19,6 +19,7 @@ mod v5;
 #[cfg(feature = "draft")]
 mod v6;
 mod version;
+mod xchacha;
 
 pub use claims::{Claims, Registered, Verified};
 pub use error::{ClaimError, InvalidKey, MintError, PaserkError, TokenError};

@@ -6,7 +6,6 @@ use aws_lc_rs::aead::{Aad, CHACHA20_POLY1305, LessSafeKey, Nonce, UnboundKey};
 use blake2::digest::Mac;
 use blake2::digest::consts::U24;
 use chacha20::{R20, hchacha};
-use ed25519_dalek::Signature;
 use zeroize::{Zeroize, Zeroizing};
 
 use crate::encoding::pae_vec;
@@ -14,10 +13,11 @@ use crate::error::{InvalidKey, TokenError};
 use crate::key::Pairs;
 use crate::paserk::{HASH_LEN, Identifies};
 use crate::random::{self, Random, RandomnessUnavailable};
-use crate::v4::{self, V4, keyed};
+use crate::v4::{self, V4};
 use crate::version::{
     Context, Generates, Holds, Kind, Local, Mints, Opens, Public, Secret, Version,
 };
+use crate::xchacha::keyed;
 
 /// Version 2: XChaCha20-Poly1305, Ed25519. For tokens of others; new ones are better [`V4`](crate::V4).
 ///
@@ -88,7 +88,7 @@ impl Mints<Local> for V2 {
         let nonce = nonce(&random::bytes::<NONCE_LEN>(random)?, payload);
         let mut body = [&nonce, payload].concat();
         let (_, ciphertext) = body.split_at_mut(nonce.len());
-        let (cipher, short) = cipher(key, &nonce);
+        let (cipher, short) = cipher(&key.key, &nonce);
         let tag = cipher
             .seal_in_place_separate_tag(
                 short,
@@ -111,7 +111,7 @@ impl Opens<Local> for V2 {
         let (nonce, sealed) = body
             .split_first_chunk_mut::<NONCE_LEN>()
             .ok_or(TokenError::NotAuthentic)?;
-        let (cipher, short) = cipher(key, nonce);
+        let (cipher, short) = cipher(&key.key, nonce);
         let payload = cipher
             .open_in_place(short, Aad::from(authenticated(nonce, context)), sealed)
             .map_err(|_| TokenError::NotAuthentic)?;
@@ -144,9 +144,8 @@ impl Opens<Public> for V2 {
         let (payload, signature) = body
             .split_last_chunk::<64>()
             .ok_or(TokenError::NotAuthentic)?;
-        point
-            .verify_strict(&signed(payload, context), &Signature::from_bytes(signature))
-            .map_err(|_| TokenError::NotAuthentic)?;
+        let covered: [&[u8]; 3] = [b"v2.public.", payload, context.footer];
+        v4::verify(point, &covered, signature)?;
         Ok(0..payload.len())
     }
 }

@@ -232,14 +232,17 @@ impl Opens<Public> for V3 {
 #[expect(unnameable_types, reason = "key material is seen through `Key` alone")]
 pub struct SigningKey {
     pair: EcdsaKeyPair,
+    /// The same key as one that agrees, for sealing.
+    pub(crate) agreement: agreement::PrivateKey,
     pub(crate) scalar: Zeroizing<[u8; SCALAR_LEN]>,
-    public: VerifyingKey,
+    pub(crate) public: VerifyingKey,
 }
 
 impl SigningKey {
     fn from_scalar(scalar: Zeroizing<[u8; SCALAR_LEN]>) -> Result<Self, InvalidKey> {
-        let point = agreement::PrivateKey::from_private_key(&agreement::ECDH_P384, &*scalar)
-            .map_err(|_| InvalidKey::Invalid)?
+        let agreement = agreement::PrivateKey::from_private_key(&agreement::ECDH_P384, &*scalar)
+            .map_err(|_| InvalidKey::Invalid)?;
+        let point = agreement
             .compute_public_key()
             .map_err(|_| InvalidKey::Invalid)?;
         let compressed: EcPublicKeyCompressedBin<'_> =
@@ -253,6 +256,7 @@ impl SigningKey {
         .map_err(|_| InvalidKey::Invalid)?;
         Ok(Self {
             pair,
+            agreement,
             scalar,
             public,
         })

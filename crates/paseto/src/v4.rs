@@ -4,17 +4,13 @@ use std::ops::Range;
 
 use aws_lc_rs::digest;
 use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair};
-use blake2::digest::array::ArraySize;
-use blake2::digest::consts::{U32, U33, U56, U64};
-use blake2::digest::typenum::{IsLessOrEqual, True};
-use blake2::digest::{Digest, KeyInit, Mac};
-use blake2::{Blake2b, Blake2bMac};
-use chacha20::XChaCha20;
-use chacha20::cipher::{KeyIvInit, StreamCipher};
+use blake2::Blake2b;
+use blake2::digest::Digest;
+use blake2::digest::consts::U33;
 use curve25519_dalek::MontgomeryPoint;
 use ed25519_dalek::Signature;
 use subtle::ConstantTimeEq;
-use zeroize::{Zeroize, Zeroizing};
+use zeroize::Zeroizing;
 
 use crate::encoding::{pae, pae_vec};
 use crate::error::{InvalidKey, TokenError};
@@ -24,6 +20,7 @@ use crate::random::{self, Random, RandomnessUnavailable};
 use crate::version::{
     Asserts, Context, Generates, Holds, Local, Mints, Opens, Public, Secret, Version,
 };
+use crate::xchacha::LocalKey;
 
 /// Version 4: XChaCha20 and BLAKE2b, Ed25519.
 ///
@@ -49,20 +46,20 @@ impl Identifies for V4 {
 }
 
 impl Holds<Local> for V4 {
-    type Material = Zeroizing<[u8; 32]>;
+    type Material = LocalKey;
 
     fn parse(bytes: &[u8]) -> Result<Self::Material, InvalidKey> {
-        symmetric(bytes)
+        symmetric(bytes).map(LocalKey::new)
     }
 
     fn serialize(material: &Self::Material) -> Zeroizing<Vec<u8>> {
-        Zeroizing::new(material.to_vec())
+        Zeroizing::new(material.key.to_vec())
     }
 }
 
 impl Generates<Local> for V4 {
     fn generate(random: &dyn Random) -> Result<Self::Material, RandomnessUnavailable> {
-        random::bytes(random).map(Zeroizing::new)
+        random::bytes(random).map(Zeroizing::new).map(LocalKey::new)
     }
 }
 
@@ -76,7 +73,7 @@ impl Mints<Local> for V4 {
         context: Context<'_>,
         random: &dyn Random,
     ) -> Result<Vec<u8>, RandomnessUnavailable> {
-        encrypt(key, b"v4.local.", payload, context, random)
+        key.encrypt(b"v4.local.", payload, context, random)
     }
 }
 
@@ -87,52 +84,8 @@ impl Opens<Local> for V4 {
         body: &mut [u8],
         context: Context<'_>,
     ) -> Result<Range<usize>, TokenError> {
-        decrypt(key, b"v4.local.", body, context)
+        key.decrypt(b"v4.local.", body, context)
     }
-}
-
-pub(crate) fn encrypt(
-    key: &[u8; 32],
-    header: &[u8],
-    payload: &[u8],
-    context: Context<'_>,
-    random: &dyn Random,
-) -> Result<Vec<u8>, RandomnessUnavailable> {
-    let nonce = random::bytes::<32>(random)?;
-    let keys = LocalKeys::derive(key, &nonce);
-    let mut body = Vec::with_capacity(nonce.len() + payload.len() + TAG_LEN);
-    body.extend_from_slice(&nonce);
-    body.extend_from_slice(payload);
-    let ciphertext = body.split_at_mut(nonce.len()).1;
-    keys.apply_keystream(ciphertext);
-    let tag = keys.tag(header, &nonce, ciphertext, context);
-    body.extend_from_slice(&tag);
-    Ok(body)
-}
-
-pub(crate) fn decrypt(
-    key: &[u8; 32],
-    header: &[u8],
-    body: &mut [u8],
-    context: Context<'_>,
-) -> Result<Range<usize>, TokenError> {
-    let end = body
-        .len()
-        .checked_sub(TAG_LEN)
-        .ok_or(TokenError::NotAuthentic)?;
-    let (nonce, rest) = body
-        .split_first_chunk_mut::<32>()
-        .ok_or(TokenError::NotAuthentic)?;
-    let (ciphertext, found) = rest
-        .split_last_chunk_mut::<TAG_LEN>()
-        .ok_or(TokenError::NotAuthentic)?;
-    let keys = LocalKeys::derive(key, nonce);
-    let tag = keys.tag(header, nonce, ciphertext, context);
-    if !bool::from(tag.ct_eq(found)) {
-        return Err(TokenError::NotAuthentic);
-    }
-    keys.apply_keystream(ciphertext);
-    Ok(nonce.len()..end)
 }
 
 /// Thirty-two bytes, and the point of Ed25519 that they stand for, decompressed once.
@@ -207,11 +160,33 @@ impl Opens<Public> for V4 {
         let (payload, signature) = body
             .split_last_chunk::<64>()
             .ok_or(TokenError::NotAuthentic)?;
-        point
-            .verify_strict(&signed(payload, context), &Signature::from_bytes(signature))
-            .map_err(|_| TokenError::NotAuthentic)?;
+        let covered: [&[u8]; 4] = [b"v4.public.", payload, context.footer, context.assertion];
+        verify(point, &covered, signature)?;
         Ok(0..payload.len())
     }
+}
+
+/// Verifies a signature over `pieces` as strictly as `verify_strict`, and does not decompress R for it.
+///
+/// The R that a verifier computes is compared with the signature's byte by byte, so that a valid signature has R in its one
+/// encoding, and R is of small order exactly when its bytes say so. `point` is none of small order.
+pub(crate) fn verify(
+    point: &ed25519_dalek::VerifyingKey,
+    pieces: &[&[u8]],
+    signature: &[u8; 64],
+) -> Result<(), TokenError> {
+    let mut y = *signature.first_chunk::<32>().expect("32 of 64 bytes");
+    y[31] &= 0x7f;
+    if SMALL_ORDER.contains(&y) {
+        return Err(TokenError::NotAuthentic);
+    }
+    let mut verifier = point
+        .verify_stream(&Signature::from_bytes(signature))
+        .map_err(|_| TokenError::NotAuthentic)?;
+    pae(pieces, |bytes| verifier.update(bytes));
+    verifier
+        .finalize_and_verify()
+        .map_err(|_| TokenError::NotAuthentic)
 }
 
 /// An Ed25519 key pair, precomputed by AWS-LC, and its seed.
@@ -303,62 +278,30 @@ pub(crate) fn signed(payload: &[u8], context: Context<'_>) -> Vec<u8> {
     pae_vec(&[b"v4.public.", payload, context.footer, context.assertion])
 }
 
-/// The keys of one local token, split from the long-lived key by its nonce.
-struct LocalKeys {
-    encryption: Zeroizing<[u8; 32]>,
-    nonce: [u8; 24],
-    authentication: Zeroizing<[u8; 32]>,
-}
+/// The y of the eight points whose order divides the cofactor: 0, 1, -1, and two more.
+const SMALL_ORDER: [[u8; 32]; 5] = [
+    [0; 32],
+    *b"\x01\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0",
+    *b"\xec\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\
+       \xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\x7f",
+    *b"\x26\xe8\x95\x8f\xc2\xb2\x27\xb0\x45\xc3\xf4\x89\xf2\xef\x98\xf0\
+       \xd5\xdf\xac\x05\xd3\xc6\x33\x39\xb1\x38\x02\x88\x6d\x53\xfc\x05",
+    *b"\xc7\x17\x6a\x70\x3d\x4d\xd8\x4f\xba\x3c\x0b\x76\x0d\x10\x67\x0f\
+       \x2a\x20\x53\xfa\x2c\x39\xcc\xc6\x4e\xc7\xfd\x77\x92\xac\x03\x7a",
+];
 
-impl LocalKeys {
-    fn derive(key: &[u8; 32], nonce: &[u8; 32]) -> Self {
-        let mut split = keyed_hash::<U56>(key, &[b"paseto-encryption-key", nonce]);
-        let (encryption, nonce_of_cipher) = cut(&split);
-        let keys = Self {
-            encryption,
-            nonce: nonce_of_cipher,
-            authentication: Zeroizing::new(
-                keyed_hash::<U32>(key, &[b"paseto-auth-key-for-aead", nonce]).into(),
-            ),
-        };
-        split.zeroize();
-        keys
-    }
+#[cfg(test)]
+mod tests {
+    use curve25519_dalek::constants::EIGHT_TORSION;
 
-    fn apply_keystream(&self, bytes: &mut [u8]) {
-        XChaCha20::new((&*self.encryption).into(), (&self.nonce).into()).apply_keystream(bytes);
-    }
+    use super::SMALL_ORDER;
 
-    fn tag(
-        &self,
-        header: &[u8],
-        nonce: &[u8],
-        ciphertext: &[u8],
-        context: Context<'_>,
-    ) -> [u8; TAG_LEN] {
-        let mut mac = keyed::<U32>(&*self.authentication);
-        pae(
-            &[header, nonce, ciphertext, context.footer, context.assertion],
-            |bytes| mac.update(bytes),
-        );
-        mac.finalize().into_bytes().into()
+    #[test]
+    fn every_point_of_small_order_is_known() {
+        for point in EIGHT_TORSION {
+            let mut y = point.compress().to_bytes();
+            y[31] &= 0x7f;
+            assert!(SMALL_ORDER.contains(&y), "{y:02x?}");
+        }
     }
 }
-
-/// BLAKE2b with a key and an output of `N` bytes (RFC 7693 section 2.9).
-pub(crate) fn keyed<N: ArraySize + IsLessOrEqual<U64, Output = True>>(key: &[u8]) -> Blake2bMac<N> {
-    Blake2bMac::new_from_slice(key).expect("a key of 32 bytes is within BLAKE2b's 64")
-}
-
-pub(crate) fn keyed_hash<N: ArraySize + IsLessOrEqual<U64, Output = True>>(
-    key: &[u8],
-    pieces: &[&[u8]],
-) -> blake2::digest::array::Array<u8, N> {
-    let mut mac = keyed::<N>(key);
-    for piece in pieces {
-        mac.update(piece);
-    }
-    mac.finalize().into_bytes()
-}
-
-const TAG_LEN: usize = 32;

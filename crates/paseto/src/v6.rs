@@ -17,7 +17,7 @@ use crate::paserk::suite::{XChaCha, blake2b_256};
 use crate::paserk::{Argon2id, HASH_LEN, Identifies, Protects, Seals, Wraps};
 use crate::random::{self, Random, RandomnessUnavailable};
 use crate::signer::SignsElsewhere;
-use crate::v4::{self, V4};
+use crate::v4::V4;
 use crate::v5::REVISION;
 use crate::version::{
     Asserts, Context, Generates, Holds, Local, Mints, Opens, Public, SealPublic, SealSecret,
@@ -73,7 +73,7 @@ impl Mints<Local> for V6 {
         context: Context<'_>,
         random: &dyn Random,
     ) -> Result<Vec<u8>, RandomnessUnavailable> {
-        v4::encrypt(key, b"v6.local.", payload, context, random)
+        key.encrypt(b"v6.local.", payload, context, random)
     }
 }
 
@@ -83,7 +83,7 @@ impl Opens<Local> for V6 {
         body: &mut [u8],
         context: Context<'_>,
     ) -> Result<Range<usize>, TokenError> {
-        v4::decrypt(key, b"v6.local.", body, context)
+        key.decrypt(b"v6.local.", body, context)
     }
 }
 
@@ -251,7 +251,7 @@ impl Wraps for V6 {
     type Suite = XChaCha;
 
     fn wrapping_key(material: &Self::Material) -> &[u8; 32] {
-        material
+        &material.key
     }
 }
 

@@ -82,7 +82,7 @@ impl Wraps for V4 {
     type Suite = XChaCha;
 
     fn wrapping_key(material: &Self::Material) -> &[u8; 32] {
-        material
+        &material.key
     }
 }
 
@@ -98,7 +98,7 @@ impl Wraps for V2 {
     type Suite = XChaCha;
 
     fn wrapping_key(material: &Self::Material) -> &[u8; 32] {
-        material
+        &material.key
     }
 }
 

@@ -236,9 +236,8 @@ impl Seals for V3 {
         header: &[u8],
         ephemeral: &[u8],
     ) -> Result<AesCtr, PaserkError> {
-        let secret = p384(&*secret.scalar)?;
-        let public = compressed(&secret)?;
-        p384_keys(&secret, ephemeral, header, ephemeral, &public)
+        let public = &secret.public.compressed;
+        p384_keys(&secret.agreement, ephemeral, header, ephemeral, public)
     }
 }
 

@@ -12,7 +12,7 @@ use zeroize::{Zeroize, Zeroizing};
 use crate::error::PaserkError;
 use crate::key::cut;
 use crate::v3::aes_256_ctr;
-use crate::v4::{keyed, keyed_hash};
+use crate::xchacha::{keyed, keyed_hash};
 
 /// The keys of one wrapping: they encrypt, then authenticate.
 #[doc(hidden)]
