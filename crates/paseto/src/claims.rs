@@ -49,6 +49,17 @@ pub struct Registered {
     pub token_id: Option<String>,
 }
 
+impl Registered {
+    /// How many of the claims there are.
+    fn count(&self) -> u32 {
+        let texts = [&self.issuer, &self.subject, &self.audience, &self.token_id];
+        let times = [self.expires_at, self.not_before, self.issued_at];
+        let texts = texts.map(|text| u32::from(text.is_some()));
+        let times = times.map(|time| u32::from(time.is_some()));
+        texts.into_iter().chain(times).sum()
+    }
+}
+
 /// Claims to mint: your struct `C` and the registered claims.
 ///
 /// `C` serialises as a JSON object, without names of registered claims. Use `()` when there is nothing to add.
@@ -187,9 +198,10 @@ impl<C: Serialize> Claims<C> {
             registered: &self.registered,
             private: &self.private,
         };
-        let json =
-            serde_json::to_vec(&object).map_err(|error| MintError::Claims(error.to_string()))?;
-        read::parse::<serde::de::IgnoredAny>(&json)
+        let mut json = Vec::with_capacity(USUAL_LEN);
+        serde_json::to_writer(&mut json, &object)
+            .map_err(|error| MintError::Claims(error.to_string()))?;
+        read::check_written(&json, self.registered.count())
             .map_err(|error| MintError::Claims(error.to_string()))?;
         Ok(json)
     }
@@ -284,3 +296,6 @@ fn seconds<S: Serializer>(at: &Option<Timestamp>, serializer: S) -> Result<S::Ok
     at.map(|at| Timestamp::from_second(at.as_second()).unwrap_or(at))
         .serialize(serializer)
 }
+
+/// Seven registered claims and a few private ones fit without the buffer growing.
+const USUAL_LEN: usize = 512;

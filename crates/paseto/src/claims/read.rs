@@ -50,11 +50,95 @@ pub(crate) fn parse<'de, C: Deserialize<'de>>(payload: &'de [u8]) -> Result<Pars
     }
 }
 
-/// The names met so far.
+/// Refuses what [`parse`] would refuse in an object that we have written ourselves, `registered` of whose names are registered
+/// claims: nesting, and a name that occurs twice. Values need no reading, unless a private claim has a registered name.
+pub(crate) fn check_written(payload: &[u8], registered: u32) -> Result<(), TokenError> {
+    check_nesting(payload)?;
+    let mut names = Names::default();
+    let read = serde_json::Deserializer::from_slice(payload).deserialize_map(&mut names);
+    match (read, names.duplicate) {
+        (_, Some(claim)) => Err(ClaimError::Duplicate { claim }.into()),
+        (Ok(found), None) if found > registered => parse::<IgnoredAny>(payload).map(drop),
+        (Ok(_), None) => Ok(()),
+        (Err(error), None) => Err(TokenError::Unreadable(error.to_string())),
+    }
+}
+
+/// The names met so far: the first few private ones where comparing them all is fastest and nothing is allocated.
 #[derive(Default)]
 struct Names<'de> {
-    seen: BTreeSet<Cow<'de, str>>,
+    /// A bit for each registered claim.
+    registered: u8,
+    first: [Cow<'de, str>; 8],
+    count: usize,
+    others: BTreeSet<Cow<'de, str>>,
     duplicate: Option<String>,
+}
+
+impl<'de> Names<'de> {
+    /// Remembers `name`.
+    ///
+    /// # Errors
+    ///
+    /// When it has been met before.
+    fn meet<E: de::Error>(&mut self, name: Cow<'de, str>) -> Result<(), E> {
+        let new = match registered(&name) {
+            Some(bit) => {
+                let new = self.registered & bit == 0;
+                self.registered |= bit;
+                new
+            }
+            None => self.meet_private(name.clone()),
+        };
+        if !new {
+            self.duplicate = Some(name.into_owned());
+            return Err(E::custom("a claim occurs twice"));
+        }
+        Ok(())
+    }
+
+    fn meet_private(&mut self, name: Cow<'de, str>) -> bool {
+        if self.first.iter().take(self.count).any(|met| *met == name) {
+            return false;
+        }
+        match self.first.get_mut(self.count) {
+            Some(place) => *place = name,
+            None => return self.others.insert(name),
+        }
+        self.count += 1;
+        true
+    }
+}
+
+/// The bit of a registered claim, so that two claims have two bits.
+fn registered(name: &str) -> Option<u8> {
+    Some(match name {
+        "iss" => 1,
+        "sub" => 1 << 1,
+        "aud" => 1 << 2,
+        "exp" => 1 << 3,
+        "nbf" => 1 << 4,
+        "iat" => 1 << 5,
+        "jti" => 1 << 6,
+        _ => return None,
+    })
+}
+
+/// Passes over the values, and counts the registered claims.
+impl<'de> Visitor<'de> for &mut Names<'de> {
+    type Value = u32;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("an object of claims")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<u32, A::Error> {
+        while let Some(Name(name)) = map.next_key()? {
+            self.meet(name)?;
+            map.next_value::<IgnoredAny>()?;
+        }
+        Ok(self.registered.count_ones())
+    }
 }
 
 struct Object<'a, 'de, C> {
@@ -117,10 +201,7 @@ impl<'de, A: MapAccess<'de>> MapAccess<'de> for Private<'_, 'de, A> {
         seed: K,
     ) -> Result<Option<K::Value>, A::Error> {
         while let Some(Name(name)) = self.map.next_key()? {
-            if !self.names.seen.insert(name.clone()) {
-                self.names.duplicate = Some(name.into_owned());
-                return Err(A::Error::custom("a claim occurs twice"));
-            }
+            self.names.meet(name.clone())?;
             if !self.set_aside(&name)? {
                 return seed.deserialize(CowStrDeserializer::new(name)).map(Some);
             }
@@ -201,6 +282,10 @@ impl<'de> Deserialize<'de> for Name<'de> {
 
 /// Refuses a payload nested deeper than [`MAX_NESTING`], before any parser recurses into it.
 fn check_nesting(payload: &[u8]) -> Result<(), TokenError> {
+    let opening = payload.iter().filter(|byte| matches!(byte, b'{' | b'['));
+    if opening.count() <= MAX_NESTING {
+        return Ok(());
+    }
     let mut depth = 0_usize;
     let mut in_string = false;
     let mut escaped = false;
