@@ -1,6 +1,6 @@
 //! A ring of keys that is rotated while tokens are in flight.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap, hash_map};
 use std::fmt;
 use std::sync::Arc;
 
@@ -161,6 +161,8 @@ impl Window {
 #[derive(Debug, Clone, Default)]
 pub struct KeySet {
     slots: HashMap<String, (KeyId, Slot)>,
+    /// When each key that mints begins to, so that the current one is found without a look at all.
+    minting: BTreeSet<(Timestamp, KeyId)>,
 }
 
 impl KeySet {
@@ -175,20 +177,24 @@ impl KeySet {
         let key = key.into();
         let id = key.id();
         let footer = id.to_footer();
-        self.slots.entry(id.as_str().to_owned()).or_insert((
-            id,
-            Slot::Kept(Arc::new(Entry {
+        if let hash_map::Entry::Vacant(slot) = self.slots.entry(id.as_str().to_owned()) {
+            if key.0.mints() {
+                self.minting.insert((window.mints_from, id.clone()));
+            }
+            let entry = Entry {
                 key,
                 footer,
                 window,
-            })),
-        ));
+            };
+            slot.insert((id, Slot::Kept(Arc::new(entry))));
+        }
         self
     }
 
     /// With the key `id` retired: accepted no more from now on, and told apart from a key that never was.
     #[must_use]
     pub fn retire(mut self, id: &KeyId, since: Timestamp) -> Self {
+        self.minting.retain(|(_, minting)| minting != id);
         self.slots.insert(
             id.as_str().to_owned(),
             (id.clone(), Slot::Retired { since }),
@@ -199,6 +205,7 @@ impl KeySet {
     /// Without the key `id`, as if it had never been there.
     #[must_use]
     pub fn forget(mut self, id: &KeyId) -> Self {
+        self.minting.retain(|(_, minting)| minting != id);
         self.slots.remove(id.as_str());
         self
     }
@@ -238,15 +245,12 @@ impl KeySet {
     }
 
     fn current_entry(&self, now: Timestamp) -> Option<(&KeyId, &Entry)> {
-        self.slots
-            .values()
-            .filter_map(|(id, slot)| match slot {
-                Slot::Kept(entry) if entry.key.0.mints() && entry.window.mints_at(now) => {
-                    Some((id, &**entry))
-                }
-                _ => None,
-            })
-            .max_by_key(|(id, entry)| (entry.window.mints_from, *id))
+        let last_first = self.minting.iter().rev();
+        let mut begun = last_first.skip_while(|(from, _)| *from > now);
+        begun.find_map(|(_, id)| match self.slots.get(id.as_str()) {
+            Some((id, Slot::Kept(entry))) if entry.window.mints_at(now) => Some((id, &**entry)),
+            _ => None,
+        })
     }
 
     fn accepting(&self, id: &str, now: Timestamp) -> Result<(&KeyId, &Entry), TokenError> {
