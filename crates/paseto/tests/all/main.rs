@@ -7,6 +7,8 @@ mod claims;
 #[cfg(feature = "draft")]
 mod drafts;
 #[cfg(test)]
+mod edge_cases;
+#[cfg(test)]
 mod hostile;
 #[cfg(test)]
 mod official;
