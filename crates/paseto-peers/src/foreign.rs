@@ -2,16 +2,18 @@
 
 use std::cell::RefCell;
 use std::io::{BufRead, BufReader, Write};
+use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::rc::Rc;
 
 use serde::Deserialize;
 
-use crate::{Answer, Library, Question, Refusal};
+use crate::{Answer, Library, Payloads, Question, Refusal};
 
 /// A library behind a process, which ends when this is dropped.
 pub struct Foreign {
     name: &'static str,
+    payloads: Payloads,
     process: Rc<RefCell<Process>>,
 }
 
@@ -21,7 +23,11 @@ impl Foreign {
     /// # Errors
     ///
     /// When the program does not start.
-    pub fn start(name: &'static str, command: &mut Command) -> std::io::Result<Self> {
+    pub fn start(
+        name: &'static str,
+        payloads: Payloads,
+        command: &mut Command,
+    ) -> std::io::Result<Self> {
         let mut child = command
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -35,6 +41,7 @@ impl Foreign {
         };
         Ok(Self {
             name,
+            payloads,
             process: Rc::new(RefCell::new(process)),
         })
     }
@@ -61,8 +68,8 @@ impl Library for Foreign {
         self.name
     }
 
-    fn takes_bytes(&self) -> bool {
-        false
+    fn payloads(&self) -> Payloads {
+        self.payloads
     }
 
     fn prepare(&self, question: &Question) -> Result<Answer, Refusal> {
@@ -78,6 +85,48 @@ impl Library for Foreign {
             Ok(())
         }))
     }
+}
+
+/// Those libraries of other languages and builds that `./test` has installed; what is missing is named on standard error.
+///
+/// # Panics
+///
+/// When one is missing and `COUNTERSIGN_REQUIRE_ALL` or `CI` says that none may be.
+pub fn foreigners() -> Vec<Foreign> {
+    let cache = root().join(".cache");
+    let modules = cache.join("node/node_modules");
+    let mut node = Command::new(modules.join(".bin/node"));
+    node.env("NODE_PATH", modules)
+        .arg("--disable-warning=ExperimentalWarning")
+        .arg(root().join("tests/node/paseto.cjs"));
+    let mut python = Command::new(cache.join("python/bin/python"));
+    python.arg(root().join("tests/python/paseto.py"));
+    let rusty = |version| Command::new(cache.join("rusty_paseto").join(version));
+    [
+        ("rusty_paseto (v2)", Payloads::Text, rusty("v2")),
+        ("rusty_paseto (v3)", Payloads::Text, rusty("v3")),
+        ("rusty_paseto (v4)", Payloads::Text, rusty("v4")),
+        ("npm paseto", Payloads::Claims, node),
+        ("pyseto", Payloads::Bytes, python),
+    ]
+    .into_iter()
+    .filter_map(|(name, payloads, mut command)| {
+        let started = Foreign::start(name, payloads, &mut command);
+        started.map_err(|error| missing(name, &error)).ok()
+    })
+    .collect()
+}
+
+fn missing(name: &str, error: &std::io::Error) {
+    let set = |name, value| std::env::var_os(name).is_some_and(|found| found == value);
+    let required = set("CI", "true") || set("COUNTERSIGN_REQUIRE_ALL", "1");
+    assert!(!required, "{name} is not installed: {error}");
+    // Not `eprintln!`, which the test harness keeps to itself when a test passes.
+    let _ = writeln!(std::io::stderr(), "skipped: {name} is not installed");
+}
+
+fn root() -> &'static Path {
+    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."))
 }
 
 /// A line of an answer: an object with one of these names.

@@ -2,13 +2,14 @@
 
 use std::fmt;
 
+pub mod clock;
 mod foreign;
 mod ours;
 mod paseto_rs;
 mod pasetors;
 mod question;
 
-pub use foreign::Foreign;
+pub use foreign::{Foreign, foreigners};
 pub use ours::Countersign;
 pub use paseto_rs::{PasetoRs, PasetoRsOnC};
 pub use pasetors::Pasetors;
@@ -26,9 +27,9 @@ pub trait Library {
     /// [`Refusal::Unsupported`] when the library has nothing of the kind, [`Refusal::Refused`] when it refuses a key.
     fn prepare(&self, question: &Question) -> Result<Answer, Refusal>;
 
-    /// Whether payloads and footers may be any bytes, not only UTF-8 text.
-    fn takes_bytes(&self) -> bool {
-        true
+    /// What payloads may be.
+    fn payloads(&self) -> Payloads {
+        Payloads::Bytes
     }
 
     /// The answer to `question`: the text of a token or key, the bytes of a payload or key.
@@ -45,6 +46,17 @@ pub trait Library {
 
 /// Does what was asked, once for each call, and shows the result to the sink without a copy.
 pub type Answer = Box<dyn Fn(&mut dyn FnMut(&[u8])) -> Result<(), Refusal>>;
+
+/// What a library takes as a payload.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Payloads {
+    /// Any bytes.
+    Bytes,
+    /// UTF-8 text; the same for footers and assertions.
+    Text,
+    /// A JSON object of claims, which it writes again.
+    Claims,
+}
 
 /// No answer.
 #[derive(Debug, Clone, PartialEq, Eq)]

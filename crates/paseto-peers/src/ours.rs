@@ -5,7 +5,7 @@ use countersign_paseto::paserk::{
 };
 use countersign_paseto::{
     Envelope, Holds, InsecureV1, Key, Kind, Local, Mints, Opens, Pairs, Public, Purpose, Secret,
-    SystemRandom, UntrustedToken, V2, V3, V4, mint_payload_if_known,
+    SystemRandom, UntrustedToken, V2, V3, V4, V5, V6, mint_payload_if_known,
 };
 
 use crate::{Answer, Library, Question, Refusal};
@@ -22,9 +22,11 @@ impl Library for Countersign {
     fn prepare(&self, question: &Question) -> Result<Answer, Refusal> {
         match question.about().0 {
             "k1" => of_version::<InsecureV1>(question),
-            "k2" => of_version::<V2>(question).or_else(|_| sealing::<V2>(question)),
-            "k3" => of_version::<V3>(question).or_else(|_| sealing::<V3>(question)),
-            "k4" => of_version::<V4>(question).or_else(|_| sealing::<V4>(question)),
+            "k2" => everything::<V2>(question),
+            "k3" => everything::<V3>(question),
+            "k4" => everything::<V4>(question),
+            "k5" => everything::<V5>(question),
+            "k6" => everything::<V6>(question),
             _ => Err(Refusal::Unsupported),
         }
     }
@@ -51,6 +53,13 @@ impl<V> Whole for V where
         + Mints<Local, Purpose = Local>
         + Mints<Secret, Purpose = Public>
 {
+}
+
+fn everything<V: Whole + Seals>(question: &Question) -> Result<Answer, Refusal> {
+    match question {
+        Question::Seal { .. } | Question::Unseal { .. } => sealing::<V>(question),
+        _ => of_version::<V>(question),
+    }
 }
 
 fn of_version<V: Whole>(question: &Question) -> Result<Answer, Refusal> {
@@ -193,7 +202,7 @@ fn sealing<V: Seals>(question: &Question) -> Result<Answer, Refusal> {
             }))
         }
         Question::Unseal { paserk, with } => {
-            let with = Key::<V, Secret>::from_paserk(&with)?;
+            let with = Key::<V, V::With>::from_paserk(&with)?;
             Ok(Box::new(move |give| {
                 give(&Key::unseal(&paserk, &with)?.expose_secret());
                 Ok(())

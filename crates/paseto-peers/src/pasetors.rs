@@ -8,7 +8,7 @@ use pasetors::version3::V3;
 use pasetors::version4::V4;
 use pasetors::{version2, version3, version4};
 
-use crate::{Answer, Library, Question, Refusal};
+use crate::{Answer, Library, Payloads, Question, Refusal};
 
 /// pasetors.
 #[derive(Debug, Clone, Copy)]
@@ -20,8 +20,8 @@ impl Library for Pasetors {
     }
 
     /// It gives payloads as text.
-    fn takes_bytes(&self) -> bool {
-        false
+    fn payloads(&self) -> Payloads {
+        Payloads::Text
     }
 
     fn prepare(&self, question: &Question) -> Result<Answer, Refusal> {
@@ -60,7 +60,7 @@ macro_rules! open_with {
             let _assertion = some(&assertion);
             $(let $assertion = _assertion;)?
             let token = UntrustedToken::try_from(&token)?;
-            give($call(&key, &token, Some(&footer) $(, $assertion)?)?.payload().as_bytes());
+            give($call(&key, &token, some(&footer) $(, $assertion)?)?.payload().as_bytes());
             Ok(())
         }))
     }};
