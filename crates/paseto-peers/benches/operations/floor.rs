@@ -1,0 +1,393 @@
+//! The bare primitives of each operation, keys prepared and buffers at hand: what a library on them is never faster than.
+//!
+//! Public operations are the signature or the scalar multiplications alone. Local ones are randomness, hashes, cipher and
+//! base64, over as many bytes as a token has; wrapping is the same with base64 in constant time. Keys are fixed: only the
+//! question's sizes count.
+
+use std::cell::RefCell;
+
+use aws_lc_rs::aead::{Aad, CHACHA20_POLY1305, LessSafeKey, Nonce, UnboundKey};
+use aws_lc_rs::agreement::{self, ECDH_P384, UnparsedPublicKey};
+use aws_lc_rs::cipher::{AES_256, EncryptingKey, EncryptionContext, UnboundCipherKey};
+use aws_lc_rs::hmac::{self, HMAC_SHA384};
+use aws_lc_rs::iv::FixedLength;
+use aws_lc_rs::rand::{SecureRandom, SystemRandom};
+use aws_lc_rs::signature::{
+    ECDSA_P384_SHA384_FIXED, ECDSA_P384_SHA384_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair,
+    KeyPair, ML_DSA_87, ML_DSA_87_SIGNING, ParsedPublicKey, PqdsaKeyPair,
+};
+use base64_simd::URL_SAFE_NO_PAD;
+use base64ct::{Base64UrlUnpadded, Encoding};
+use blake2::Blake2bMac;
+use blake2::digest::array::ArraySize;
+use blake2::digest::consts::{U24, U32, U56, U64};
+use blake2::digest::typenum::{IsLessOrEqual, True};
+use blake2::digest::{KeyInit, Mac};
+use chacha20::cipher::{KeyIvInit, StreamCipher};
+use chacha20::{R20, XChaCha20, hchacha};
+use countersign_paseto_peers::{Answer, Library, Question, Refusal};
+use curve25519_dalek::MontgomeryPoint;
+use ed25519_dalek::{Signature, Verifier, VerifyingKey};
+
+/// AWS-LC, dalek and RustCrypto, whichever is fastest.
+pub(crate) struct Floor;
+
+impl Library for Floor {
+    fn name(&self) -> &'static str {
+        "floor"
+    }
+
+    fn prepare(&self, question: &Question) -> Result<Answer, Refusal> {
+        let (version, kind) = question.about();
+        match (version, kind, question) {
+            ("k2", "local", Question::Mint { payload, .. }) => {
+                Ok(minting(payload, 16, xchacha20_poly1305(true)))
+            }
+            ("k2", "local", Question::Open { token, .. }) => {
+                Ok(opening(token, 16, xchacha20_poly1305(false)))
+            }
+            ("k3", "local", Question::Mint { payload, .. }) => {
+                Ok(minting(payload, 48, aes_256_ctr_hmac()))
+            }
+            ("k3", "local", Question::Open { token, .. }) => {
+                Ok(opening(token, 48, aes_256_ctr_hmac()))
+            }
+            ("k4", "local", Question::Mint { payload, .. }) => {
+                Ok(minting(payload, 32, xchacha20_blake2b()))
+            }
+            ("k4", "local", Question::Open { token, .. }) => {
+                Ok(opening(token, 32, xchacha20_blake2b()))
+            }
+            ("k2" | "k4", "secret", Question::Mint { payload, .. }) => ed25519_sign(payload.len()),
+            ("k2" | "k4", "public", Question::Open { key, token, .. }) => {
+                ed25519_verify(key, token)
+            }
+            ("k3", "secret", Question::Mint { payload, .. }) => p384_sign(payload.len()),
+            ("k3", "public", Question::Open { token, .. }) => p384_verify(decoded_len(token) - 96),
+            ("k5", "local", Question::Mint { payload, .. }) => {
+                Ok(minting(payload, 48, aes_256_ctr_hmac()))
+            }
+            ("k5", "local", Question::Open { token, .. }) => {
+                Ok(opening(token, 48, aes_256_ctr_hmac()))
+            }
+            ("k5", "secret", Question::Mint { payload, .. }) => ml_dsa_87_sign(payload.len()),
+            ("k5", "public", Question::Open { token, .. }) => {
+                ml_dsa_87_verify(decoded_len(token) - 4627)
+            }
+            ("k4", "local", Question::Wrap { .. }) => Ok(wrapping()),
+            ("k4", "local-wrap", Question::Unwrap { .. }) => Ok(unwrapping()),
+            ("k2" | "k4", _, Question::Seal { .. }) => Ok(x25519_twice()),
+            ("k2" | "k4", _, Question::Unseal { .. }) => Ok(x25519_once()),
+            ("k3", _, Question::Seal { .. }) => p384_ephemeral(),
+            ("k3", _, Question::Unseal { .. }) => p384_agree(),
+            _ => Err(Refusal::Unsupported),
+        }
+    }
+}
+
+/// Enciphers bytes in place and authenticates them, under the nonce.
+type Cipher = Box<dyn Fn(&[u8; 32], &mut [u8])>;
+
+fn minting(payload: &[u8], tag_len: usize, cipher: Cipher) -> Answer {
+    let payload = payload.to_vec();
+    let body = vec![0; 32 + payload.len() + tag_len];
+    let buffers = RefCell::new((body, String::new()));
+    Box::new(move |give| {
+        let (body, text) = &mut *buffers.borrow_mut();
+        let (nonce, rest) = body.split_first_chunk_mut().ok_or(Refusal::Unsupported)?;
+        SystemRandom::new().fill(nonce)?;
+        let (bytes, _tag) = rest.split_at_mut(payload.len());
+        bytes.copy_from_slice(&payload);
+        cipher(nonce, bytes);
+        text.clear();
+        URL_SAFE_NO_PAD.encode_append(&body[..], text);
+        give(text.as_bytes());
+        Ok(())
+    })
+}
+
+fn opening(token: &str, tag_len: usize, cipher: Cipher) -> Answer {
+    let body = token.split('.').nth(2).unwrap_or_default().to_owned();
+    let buffer = RefCell::new(vec![0; decoded_len(token)]);
+    Box::new(move |give| {
+        let bytes = &mut *buffer.borrow_mut();
+        URL_SAFE_NO_PAD.decode(body.as_bytes(), base64_simd::Out::from_slice(bytes))?;
+        let (nonce, rest) = bytes.split_first_chunk_mut().ok_or(Refusal::Unsupported)?;
+        let end = rest.len() - tag_len;
+        let (bytes, _tag) = rest.split_at_mut(end);
+        cipher(nonce, bytes);
+        give(bytes);
+        Ok(())
+    })
+}
+
+fn decoded_len(token: &str) -> usize {
+    let body = token.split('.').nth(2).unwrap_or_default();
+    body.len() * 3 / 4
+}
+
+/// The pre-authentication encoding's lengths and header, which a local token's tag covers beside nonce and ciphertext.
+const FRAME: [u8; 57] = [0; 57];
+
+/// BLAKE2b under a fixed key, `first` absorbed.
+fn keyed<N: ArraySize + IsLessOrEqual<U64, Output = True>>(first: &[u8]) -> Blake2bMac<N> {
+    let mut mac = Blake2bMac::new_from_slice(&[7; 32]).expect("a key of 32 bytes");
+    mac.update(first);
+    mac
+}
+
+fn xchacha20_blake2b() -> Cipher {
+    let encryption = keyed::<U56>(b"paseto-encryption-key");
+    let authentication = keyed::<U32>(b"paseto-auth-key-for-aead");
+    Box::new(move |nonce, bytes| {
+        let split = encryption
+            .clone()
+            .chain_update(nonce)
+            .finalize()
+            .into_bytes();
+        let key = authentication
+            .clone()
+            .chain_update(nonce)
+            .finalize()
+            .into_bytes();
+        let (key_of_cipher, rest) = split.split_first_chunk::<32>().expect("56 bytes");
+        let nonce_of_cipher = rest.first_chunk::<24>().expect("24 bytes are left");
+        let mut cipher = XChaCha20::new(key_of_cipher.into(), nonce_of_cipher.into());
+        // groups of four blocks: a lone block takes the cipher as long as four
+        let (groups, last) = bytes.as_chunks_mut::<256>();
+        cipher.apply_keystream(groups.as_flattened_mut());
+        let mut padded = [0; 256];
+        padded.split_at_mut(last.len()).0.copy_from_slice(last);
+        cipher.apply_keystream(&mut padded);
+        last.copy_from_slice(padded.split_at(last.len()).0);
+        let mut mac: Blake2bMac<U32> = Blake2bMac::new_from_slice(&key).expect("a key of 32 bytes");
+        mac.update(&FRAME);
+        mac.update(nonce);
+        mac.update(bytes);
+        std::hint::black_box(mac.finalize());
+    })
+}
+
+fn xchacha20_poly1305(minting: bool) -> Cipher {
+    Box::new(move |nonce, bytes| {
+        if minting {
+            let mut mac: Blake2bMac<U24> =
+                Blake2bMac::new_from_slice(nonce).expect("a key of 32 bytes");
+            mac.update(bytes);
+            std::hint::black_box(mac.finalize());
+        }
+        let first = nonce.first_chunk::<16>().expect("16 of 32 bytes");
+        let derived = hchacha::<R20>((&[7; 32]).into(), first.into());
+        let key = UnboundKey::new(&CHACHA20_POLY1305, &derived).expect("a key of 32 bytes");
+        let short = Nonce::assume_unique_for_key([0; 12]);
+        let tag = LessSafeKey::new(key).seal_in_place_separate_tag(short, Aad::from(FRAME), bytes);
+        std::hint::black_box(tag.is_ok());
+    })
+}
+
+fn aes_256_ctr_hmac() -> Cipher {
+    let extracted = hmac::Key::new(HMAC_SHA384, &[7; 48]);
+    let expand = move |label: &[u8], nonce: &[u8]| {
+        let mut block = hmac::Context::with_key(&extracted);
+        block.update(label);
+        block.update(nonce);
+        block.update(&[1]);
+        block.sign()
+    };
+    Box::new(move |nonce, bytes| {
+        let split = expand(b"paseto-encryption-key", nonce);
+        let (key, counter) = split.as_ref().split_first_chunk::<32>().expect("48 bytes");
+        let counter: &[u8; 16] = counter.try_into().expect("16 bytes are left");
+        let key = UnboundCipherKey::new(&AES_256, key).expect("a key of 32 bytes");
+        let cipher = EncryptingKey::ctr(key).expect("AES has a counter mode");
+        let context = EncryptionContext::Iv128(FixedLength::from(counter));
+        cipher
+            .less_safe_encrypt(bytes, context)
+            .expect("counter mode takes any length");
+        let key = expand(b"paseto-auth-key-for-aead", nonce);
+        let mut mac = hmac::Context::with_key(&hmac::Key::new(HMAC_SHA384, key.as_ref()));
+        mac.update(&FRAME);
+        mac.update(nonce);
+        mac.update(bytes);
+        std::hint::black_box(mac.sign());
+    })
+}
+
+/// As long as what the signature of a token with such a payload covers.
+fn message(payload_len: usize) -> Vec<u8> {
+    vec![7; FRAME.len() + payload_len]
+}
+
+fn ed25519_sign(payload_len: usize) -> Result<Answer, Refusal> {
+    let (pair, message) = (
+        Ed25519KeyPair::from_seed_unchecked(&[7; 32])?,
+        message(payload_len),
+    );
+    Ok(Box::new(move |give| {
+        give(pair.sign(&message).as_ref());
+        Ok(())
+    }))
+}
+
+/// The question's own key and signature: how long the verification of one takes depends on its digits.
+fn ed25519_verify(key: &str, token: &str) -> Result<Answer, Refusal> {
+    let decode = |text: Option<&str>| {
+        let text = text.ok_or(Refusal::Unsupported)?;
+        Ok::<_, Refusal>(URL_SAFE_NO_PAD.decode_to_vec(text)?)
+    };
+    let point = VerifyingKey::try_from(decode(key.rsplit('.').next())?.as_slice())?;
+    let body = decode(token.rsplit('.').next())?;
+    let (payload, signature) = body.split_last_chunk::<64>().ok_or(Refusal::Unsupported)?;
+    let mut pieces: Vec<&[u8]> = vec![token.split_at("v4.public.".len()).0.as_bytes(), payload];
+    pieces.resize(if key.starts_with("k4") { 4 } else { 3 }, b"");
+    let message = encoded(&pieces)?;
+    let signature = Signature::from_bytes(signature);
+    Ok(Box::new(move |_give| {
+        Ok(point.verify(&message, &signature)?)
+    }))
+}
+
+/// The pre-authentication encoding of `pieces`.
+fn encoded(pieces: &[&[u8]]) -> Result<Vec<u8>, Refusal> {
+    let mut message = u64::try_from(pieces.len())?.to_le_bytes().to_vec();
+    for piece in pieces {
+        message.extend_from_slice(&u64::try_from(piece.len())?.to_le_bytes());
+        message.extend_from_slice(piece);
+    }
+    Ok(message)
+}
+
+fn p384_pair() -> Result<EcdsaKeyPair, Refusal> {
+    Ok(EcdsaKeyPair::generate(&ECDSA_P384_SHA384_FIXED_SIGNING)?)
+}
+
+fn p384_sign(payload_len: usize) -> Result<Answer, Refusal> {
+    let (pair, message) = (p384_pair()?, message(payload_len + 49));
+    Ok(Box::new(move |give| {
+        give(pair.sign(&SystemRandom::new(), &message)?.as_ref());
+        Ok(())
+    }))
+}
+
+fn p384_verify(payload_len: usize) -> Result<Answer, Refusal> {
+    let (pair, message) = (p384_pair()?, message(payload_len + 49));
+    let signature = pair.sign(&SystemRandom::new(), &message)?;
+    let key = ParsedPublicKey::new(&ECDSA_P384_SHA384_FIXED, pair.public_key().as_ref())?;
+    Ok(Box::new(move |_give| {
+        Ok(key.verify_sig(&message, signature.as_ref())?)
+    }))
+}
+
+fn ml_dsa_87_sign(payload_len: usize) -> Result<Answer, Refusal> {
+    let pair = PqdsaKeyPair::from_seed(&ML_DSA_87_SIGNING, &[7; 32])?;
+    let message = message(payload_len + 2592);
+    Ok(Box::new(move |give| {
+        let mut signature = [0; 4627];
+        pair.sign(&message, &mut signature)?;
+        give(&signature);
+        Ok(())
+    }))
+}
+
+fn ml_dsa_87_verify(payload_len: usize) -> Result<Answer, Refusal> {
+    let pair = PqdsaKeyPair::from_seed(&ML_DSA_87_SIGNING, &[7; 32])?;
+    let message = message(payload_len + 2592);
+    let mut signature = [0; 4627];
+    pair.sign(&message, &mut signature)?;
+    let key = ParsedPublicKey::new(&ML_DSA_87, pair.public_key().as_ref())?;
+    Ok(Box::new(move |_give| {
+        Ok(key.verify_sig(&message, &signature)?)
+    }))
+}
+
+/// The two keys and the tag of a wrapped local key, and the cipher.
+fn wrap(nonce: &[u8; 32], key: &mut [u8]) -> [u8; 32] {
+    let split = keyed::<U56>(&[0x80])
+        .chain_update(nonce)
+        .finalize()
+        .into_bytes();
+    let authentication = keyed::<U32>(&[0x81])
+        .chain_update(nonce)
+        .finalize()
+        .into_bytes();
+    let (key_of_cipher, rest) = split.split_first_chunk::<32>().expect("56 bytes");
+    let nonce_of_cipher = rest.first_chunk::<24>().expect("24 bytes are left");
+    XChaCha20::new(key_of_cipher.into(), nonce_of_cipher.into()).apply_keystream(key);
+    let mut mac: Blake2bMac<U32> =
+        Blake2bMac::new_from_slice(&authentication).expect("a key of 32 bytes");
+    mac.update(b"k4.local-wrap.pie.");
+    mac.update(nonce);
+    mac.update(key);
+    mac.finalize().into_bytes().into()
+}
+
+fn wrapping() -> Answer {
+    Box::new(move |give| {
+        let (mut nonce, mut key) = ([0; 32], [9; 32]);
+        SystemRandom::new().fill(&mut nonce)?;
+        let tag = wrap(&nonce, &mut key);
+        let mut text = [0; 128];
+        let bytes = [tag, nonce, key].concat();
+        give(Base64UrlUnpadded::encode(&bytes, &mut text)?.as_bytes());
+        Ok(())
+    })
+}
+
+fn unwrapping() -> Answer {
+    let text = Base64UrlUnpadded::encode_string(&[9; 96]);
+    Box::new(move |give| {
+        let mut bytes = [0; 96];
+        Base64UrlUnpadded::decode(&text, &mut bytes)?;
+        let (nonce, rest) = bytes.split_first_chunk_mut().ok_or(Refusal::Unsupported)?;
+        wrap(nonce, rest.split_at_mut(32).0);
+        give(&bytes);
+        Ok(())
+    })
+}
+
+fn x25519_twice() -> Answer {
+    let to = MontgomeryPoint::mul_base_clamped([7; 32]);
+    Box::new(move |give| {
+        let mut scalar = [0; 32];
+        SystemRandom::new().fill(&mut scalar)?;
+        let ephemeral = MontgomeryPoint::mul_base_clamped(scalar);
+        give(to.mul_clamped(scalar).as_bytes());
+        give(ephemeral.as_bytes());
+        Ok(())
+    })
+}
+
+fn x25519_once() -> Answer {
+    let ephemeral = MontgomeryPoint::mul_base_clamped([7; 32]);
+    Box::new(move |give| {
+        give(ephemeral.mul_clamped([9; 32]).as_bytes());
+        Ok(())
+    })
+}
+
+fn p384_ephemeral() -> Result<Answer, Refusal> {
+    let to = agreement::PrivateKey::generate(&ECDH_P384)?.compute_public_key()?;
+    Ok(Box::new(move |give| {
+        let secret = agreement::PrivateKey::generate(&ECDH_P384)?;
+        give(secret.compute_public_key()?.as_ref());
+        agree(&secret, to.as_ref(), give)
+    }))
+}
+
+fn p384_agree() -> Result<Answer, Refusal> {
+    let secret = agreement::PrivateKey::generate(&ECDH_P384)?;
+    let to = agreement::PrivateKey::generate(&ECDH_P384)?.compute_public_key()?;
+    Ok(Box::new(move |give| agree(&secret, to.as_ref(), give)))
+}
+
+fn agree(
+    secret: &agreement::PrivateKey,
+    to: &[u8],
+    give: &mut dyn FnMut(&[u8]),
+) -> Result<(), Refusal> {
+    let peer = UnparsedPublicKey::new(&ECDH_P384, to);
+    agreement::agree(secret, peer, Refusal::Unsupported, |shared| {
+        give(shared);
+        Ok(())
+    })
+}
