@@ -167,6 +167,9 @@ pub enum Refusal {
     /// The connection was lost in the middle of the handshake.
     #[error("the connection was lost during the handshake")]
     ConnectionLost,
+    /// An ACME server checked a name, and had its answer (RFC 8737): there is nothing more to such a handshake.
+    #[error("an ACME server checked that the name leads here, and had its answer")]
+    AcmeChallenge,
     /// The client broke the protocol.
     #[error("the client broke the protocol: {0}")]
     Protocol(String),
@@ -266,6 +269,7 @@ impl Refusal {
             Self::CertificateRequired => "certificate-required",
             Self::ClientAlert(_) => "client-alert",
             Self::ConnectionLost => "connection-lost",
+            Self::AcmeChallenge => "acme-challenge",
             Self::Protocol(_) => "protocol",
         }
     }
@@ -338,6 +342,7 @@ mod tests {
             Refusal::CertificateRequired,
             Refusal::ClientAlert(String::new()),
             Refusal::ConnectionLost,
+            Refusal::AcmeChallenge,
             Refusal::Protocol(String::new()),
         ] {
             assert_eq!(

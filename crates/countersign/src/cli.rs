@@ -274,6 +274,11 @@ pub(crate) enum IdentityCommand {
 pub(crate) enum CertificatesCommand {
     /// List each listener's certificates: names, end, and what is wrong.
     List,
+    /// Have the ACME server replace a certificate now.
+    Renew {
+        /// The name that it is for.
+        name: String,
+    },
 }
 
 /// `countersign stage …`.

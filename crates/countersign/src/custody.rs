@@ -11,6 +11,7 @@ use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 
 use crate::access::AccessTokens;
+use crate::acme::Acme;
 use crate::audit::{Audit, AuditError, Event, WhenUnwritable};
 use crate::authority::{self, AuthorityService, AuthorityServiceError};
 use crate::bearer::BearerTokens;
@@ -47,6 +48,7 @@ pub(crate) struct Custody {
     pub(crate) enrolment: Arc<EnrolmentService>,
     pub(crate) identity: Arc<IdentityTokens>,
     pub(crate) bearers: Arc<BearerTokens>,
+    pub(crate) acme: Arc<Acme>,
     pub(crate) audit: Arc<Audit>,
     root: Arc<RootKey>,
 }
@@ -116,6 +118,7 @@ impl Custody {
         let access = AccessTokens::load(config.trust_domain.clone(), &state, &root, &secrets)?;
         let access = Arc::new(access);
         let identity = IdentityTokens::load(&config.trust_domain, (&state, &root), &secrets)?;
+        let acme = Acme::load(&state, &root, &secrets)?;
         let enrolment = EnrolmentService::load(
             (&state, &root),
             &secrets,
@@ -134,6 +137,7 @@ impl Custody {
             enrolment,
             identity: Arc::new(identity),
             bearers: Arc::new(bearers),
+            acme: Arc::new(acme),
             audit,
             root,
         };
@@ -270,4 +274,4 @@ async fn open_root(
 const MAINTENANCE: Duration = Duration::from_secs(30);
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

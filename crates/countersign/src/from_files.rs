@@ -95,26 +95,31 @@ impl<T> FromFiles<T> {
                 let well_again = self.problem.take().is_some();
                 Look::Taken { well_again }
             }
-            Err(error) => self.refuse(Failure::from(error), now),
+            Err(error) => self.refuse(Problem::of(error, now)),
         }
     }
 
-    fn refuse(&mut self, failure: Failure, now: Timestamp) -> Look {
-        let what = failure.to_string();
-        if self
-            .problem
-            .as_ref()
-            .is_some_and(|known| known.what == what)
-        {
-            return Look::Same;
+    fn refuse(&mut self, mut problem: Problem) -> Look {
+        if let Some(known) = &self.problem {
+            if known.what == problem.what {
+                return Look::Same;
+            }
+            problem.since = known.since;
         }
-        let problem = Problem {
-            since: self.problem.as_ref().map_or(now, |known| known.since),
-            hint: failure.hint(),
-            what,
-        };
         self.problem = Some(problem.clone());
         Look::Refused(problem)
+    }
+}
+
+impl Problem {
+    /// What is told of an error.
+    pub(crate) fn of(error: impl Report, now: Timestamp) -> Self {
+        let failure = Failure::from(error);
+        Self {
+            since: now,
+            what: failure.to_string(),
+            hint: failure.hint(),
+        }
     }
 }
 

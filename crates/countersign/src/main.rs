@@ -1,6 +1,7 @@
 //! Countersign: gateway, agent and tools.
 
 mod access;
+mod acme;
 mod agent;
 mod audit;
 mod authority;

@@ -27,6 +27,7 @@ use crate::audit::Audit;
 mod bytes;
 mod certificates;
 mod families;
+mod upstreams;
 
 pub(crate) use certificates::Shown;
 use certificates::ShownCertificates;
@@ -34,6 +35,8 @@ use families::{
     ChannelLabels, Families, RefusalLabels, ResultLabels, ServiceLabels, StreamLabels,
     UpstreamLabels,
 };
+pub(crate) use upstreams::Look;
+use upstreams::Upstreams;
 
 /// Counts what happens. Cheap to clone; counting is an atomic addition behind a lookup of its labels.
 #[derive(Clone, Debug)]
@@ -47,6 +50,7 @@ struct Inner {
     families: Families,
     audit: Arc<AuditLosses>,
     certificates: Arc<ShownCertificates>,
+    upstreams: Arc<Upstreams>,
 }
 
 impl Metrics {
@@ -58,6 +62,8 @@ impl Metrics {
         registry.register_collector(Box::new(Arc::clone(&audit)));
         let certificates = Arc::<ShownCertificates>::default();
         registry.register_collector(Box::new(Arc::clone(&certificates)));
+        let upstreams = Arc::<Upstreams>::default();
+        registry.register_collector(Box::new(Arc::clone(&upstreams)));
         let build = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
         registry.register("build", "This program", build);
         let started = SystemTime::now()
@@ -74,6 +80,7 @@ impl Metrics {
                 families,
                 audit,
                 certificates,
+                upstreams,
             }),
         }
     }
@@ -88,6 +95,12 @@ impl Metrics {
     pub(crate) fn watch_certificates(&self, shown: Shown) {
         // A second gateway would be shown by nobody: a process has one.
         let _ = self.inner.certificates.0.set(shown);
+    }
+
+    /// Shows the upstreams that `look` gives.
+    pub(crate) fn watch_upstreams(&self, look: Look) {
+        // As above.
+        let _ = self.inner.upstreams.0.set(look);
     }
 
     /// Counts a channel, as open until the guard is dropped.
@@ -263,7 +276,9 @@ mod tests {
     use tower::ServiceExt;
 
     use super::*;
-    use crate::operator::{Certificate, CertificateProblem, CertificateSource};
+    use crate::operator::{
+        Certificate, CertificateProblem, CertificateSource, Condition, LastHop, Service, Upstream,
+    };
 
     fn record(kind: Kind) -> ChannelRecord {
         ChannelRecord {
@@ -402,6 +417,7 @@ mod tests {
             file: None,
             not_before: None,
             not_after: Some("2026-11-23T00:00:00Z".parse().unwrap()),
+            renewal: None,
             problem: None,
         }
     }
@@ -433,6 +449,40 @@ mod tests {
         );
     }
 
+    fn service() -> Service {
+        let upstream = |condition| Upstream {
+            address: "127.0.0.1:80".to_owned(),
+            condition,
+            in_flight: 0,
+            last_hop: None,
+        };
+        Service {
+            name: "web".to_owned(),
+            port: 80,
+            upstream: String::new(),
+            last_hop: LastHop::Loopback,
+            proxy_protocol: false,
+            sni: Vec::new(),
+            streams: 0,
+            upstreams: [Condition::Up, Condition::Down, Condition::Up]
+                .map(upstream)
+                .to_vec(),
+        }
+    }
+
+    #[test]
+    fn upstreams_are_counted_by_their_condition_and_none_is_a_number_too() {
+        let metrics = Metrics::new();
+        metrics.watch_upstreams(Box::new(|| vec![service()]));
+        for (condition, number) in [("up", 2), ("ejected", 0), ("down", 1)] {
+            let labels = format!(r#"service="web",condition="{condition}""#);
+            check(
+                &metrics,
+                &format!("countersign_upstreams{{{labels}}} {number}"),
+            );
+        }
+    }
+
     /// A metric of each name.
     fn everything() -> String {
         let metrics = Metrics::new();
@@ -446,6 +496,7 @@ mod tests {
         let certificates = Shown::default();
         certificates.store(Arc::new(vec![certificate()]));
         metrics.watch_certificates(certificates);
+        metrics.watch_upstreams(Box::new(|| vec![service()]));
         metrics.text().unwrap()
     }
 
@@ -455,7 +506,7 @@ mod tests {
         let types = text.lines().filter_map(|line| line.strip_prefix("# TYPE "));
         let names: Vec<_> = types.map(|line| line.split(' ').next().unwrap()).collect();
         let distinct: std::collections::BTreeSet<_> = names.iter().collect();
-        assert_eq!((names.len(), distinct.len()), (14, 14), "{text}");
+        assert_eq!((names.len(), distinct.len()), (15, 15), "{text}");
         assert!(text.ends_with("# EOF\n"));
     }
 

@@ -333,6 +333,17 @@ pub(crate) enum Condition {
     Down,
 }
 
+impl Condition {
+    /// The word used in metrics and reports.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Up => "up",
+            Self::Ejected => "ejected",
+            Self::Down => "down",
+        }
+    }
+}
+
 /// How the gateway reaches a service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -370,6 +381,9 @@ pub(crate) struct Certificate {
     /// When it ends.
     #[serde(default)]
     pub(crate) not_after: Option<Timestamp>,
+    /// When it is renewed, or when a first one is tried for again; a certificate from files is renewed by others.
+    #[serde(default)]
+    pub(crate) renewal: Option<Timestamp>,
     /// Why a newer one is not in use.
     #[serde(default)]
     pub(crate) problem: Option<CertificateProblem>,
@@ -381,6 +395,8 @@ pub(crate) struct Certificate {
 pub(crate) enum CertificateSource {
     /// Files that the configuration names.
     Files,
+    /// An ACME server.
+    Acme,
 }
 
 /// Why a certificate is not in use.
@@ -404,6 +420,13 @@ impl CertificateProblem {
             hint: problem.hint.clone(),
         }
     }
+}
+
+/// `POST /certificates/{name}/renew`: a new certificate is asked for now.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct CertificateRenewal {
+    /// The name that it is for.
+    pub(crate) name: String,
 }
 
 /// `GET /stage`.
@@ -542,6 +565,7 @@ mod tests {
             "services" => again::<Services>(example),
             "identity-keys" => again::<PublishedKeys>(example),
             "certificates" => again::<Certificates>(example),
+            "certificate-renewal" => again::<CertificateRenewal>(example),
             "stage" => again::<Stages>(example),
             "backup-request" => again::<BackupRequest>(example),
             "backup" => again::<BackupDone>(example),

@@ -67,7 +67,20 @@ impl CertificateRequest {
     ///
     /// AWS-LC failed.
     pub fn write(key: &PrivateKey) -> Result<Vec<u8>, RequestError> {
-        let mut params = CertificateParams::default();
+        Self::written(CertificateParams::default(), key)
+    }
+
+    /// Writes a request in DER for a key and DNS names, as public authorities want it.
+    ///
+    /// # Errors
+    ///
+    /// A name is no DNS name, or AWS-LC failed.
+    pub fn write_for(key: &PrivateKey, names: &[String]) -> Result<Vec<u8>, RequestError> {
+        let params = CertificateParams::new(names).map_err(|_| RequestError::Malformed)?;
+        Self::written(params, key)
+    }
+
+    fn written(mut params: CertificateParams, key: &PrivateKey) -> Result<Vec<u8>, RequestError> {
         params.distinguished_name = DistinguishedName::new();
         params
             .serialize_request(&IssuingKey(key))

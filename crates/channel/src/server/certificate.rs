@@ -12,6 +12,7 @@ use rustls::sign::CertifiedKey;
 use webpki::EndEntityCert;
 use x509_cert::Certificate;
 use x509_cert::der::{Decode as _, Encode as _};
+use x509_cert::ext::pkix::AuthorityKeyIdentifier;
 
 use super::listener::ListenerError;
 use crate::identity::{SpkiHash, timestamp};
@@ -27,7 +28,17 @@ pub struct ClassicalCertificate {
     spki: SpkiHash,
     not_before: Timestamp,
     not_after: Timestamp,
+    renewal_id: Option<RenewalId>,
     key: Arc<CertifiedKey>,
+}
+
+/// What names a certificate to its issuer when it asks about renewal (RFC 9773 section 4.1).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RenewalId {
+    /// The `keyIdentifier` of the certificate's authority key identifier.
+    pub authority_key: Vec<u8>,
+    /// The serial number: the content of its DER encoding, a leading zero included.
+    pub serial: Vec<u8>,
 }
 
 impl ClassicalCertificate {
@@ -62,6 +73,7 @@ impl ClassicalCertificate {
             .map(str::to_ascii_lowercase)
             .collect();
         let read = Certificate::from_der(leaf).map_err(|error| unusable(&error))?;
+        let renewal_id = RenewalId::of(&read);
         let read = read.tbs_certificate();
         let spki = read.subject_public_key_info().to_der();
         let spki = SpkiHash::of(&spki.map_err(|error| unusable(&error))?);
@@ -75,6 +87,7 @@ impl ClassicalCertificate {
             spki,
             not_before,
             not_after,
+            renewal_id,
             key: Arc::new(key),
         })
     }
@@ -97,6 +110,11 @@ impl ClassicalCertificate {
     /// When it ends.
     pub const fn not_after(&self) -> Timestamp {
         self.not_after
+    }
+
+    /// What names it to its issuer; none if it does not say which key issued it.
+    pub const fn renewal_id(&self) -> Option<&RenewalId> {
+        self.renewal_id.as_ref()
     }
 
     /// Whether it is for this name, be it by a wildcard, which stands for one label (RFC 9525 section 6.3).
@@ -132,6 +150,19 @@ impl ClassicalCertificate {
         let parent = name.split_once('.').map(|(_, parent)| parent);
         let mut wildcards = self.names.iter().filter_map(|own| own.strip_prefix("*."));
         parent.is_some_and(|parent| wildcards.any(|own| own == parent))
+    }
+}
+
+impl RenewalId {
+    fn of(certificate: &Certificate) -> Option<Self> {
+        let certificate = certificate.tbs_certificate();
+        let (_, authority) = certificate
+            .get_extension::<AuthorityKeyIdentifier>()
+            .ok()??;
+        Some(Self {
+            authority_key: authority.key_identifier?.as_bytes().to_vec(),
+            serial: certificate.serial_number().as_bytes().to_vec(),
+        })
     }
 }
 
@@ -174,5 +205,35 @@ impl ResolvesServerCert for Certificates {
 fn unusable(reason: &dyn fmt::Display) -> ListenerError {
     ListenerError::Certificate {
         reason: reason.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rcgen::{CertifiedIssuer, KeyIdMethod, KeyPair, SerialNumber};
+
+    use super::*;
+
+    /// The example of RFC 9773, appendix A: its serial number begins with a set bit, and so with a zero in DER.
+    #[test]
+    fn a_certificate_is_named_to_its_issuer_as_rfc_9773_says() {
+        let authority_key = [
+            0x69, 0x88, 0x5b, 0x6b, 0x87, 0x46, 0x40, 0x41, 0xe1, 0xb3, 0x7b, 0x84, 0x7b, 0xa0,
+            0xae, 0x2c, 0xde, 0x01, 0xc8, 0xd4,
+        ];
+        let mut issuer = rcgen::CertificateParams::default();
+        issuer.key_identifier_method = KeyIdMethod::PreSpecified(authority_key.to_vec());
+        let issuer = CertifiedIssuer::self_signed(issuer, KeyPair::generate().unwrap()).unwrap();
+        let mut leaf = rcgen::CertificateParams::new(["example.com".to_owned()]).unwrap();
+        leaf.serial_number = Some(SerialNumber::from_slice(&[0x87, 0x65, 0x43, 0x21]));
+        leaf.use_authority_key_identifier_extension = true;
+        let key = KeyPair::generate().unwrap();
+        let leaf = leaf.signed_by(&key, &issuer).unwrap();
+        let certificate = ClassicalCertificate::from_pem(&leaf.pem(), &key.serialize_pem());
+        let expected = RenewalId {
+            authority_key: authority_key.to_vec(),
+            serial: vec![0x00, 0x87, 0x65, 0x43, 0x21],
+        };
+        assert_eq!(certificate.unwrap().renewal_id(), Some(&expected));
     }
 }

@@ -55,6 +55,8 @@ pub(super) struct Choice {
     pub(super) exception: Option<String>,
     /// Why the handshake will fail, where the configuration makes it fail.
     pub(super) refusal: Option<Refusal>,
+    /// Whether the handshake is all there will be: no channel comes of it.
+    pub(super) is_challenge: bool,
 }
 
 impl Live {
@@ -164,6 +166,7 @@ impl Live {
             asked: None,
             exception: None,
             refusal: None,
+            is_challenge: false,
         }
     }
 
@@ -175,6 +178,7 @@ impl Live {
             asked: None,
             exception: None,
             refusal: Some(refusal),
+            is_challenge: false,
         }
     }
 }

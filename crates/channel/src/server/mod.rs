@@ -2,6 +2,7 @@
 
 mod budget;
 mod certificate;
+mod challenge;
 mod choice;
 mod client;
 mod exception;
@@ -22,7 +23,8 @@ use tokio::time::{Instant, timeout, timeout_at};
 use tokio_rustls::StartHandshake;
 use tokio_rustls::server::TlsStream;
 
-pub use certificate::ClassicalCertificate;
+pub use certificate::{ClassicalCertificate, RenewalId};
+pub use challenge::{ChallengeError, Challenges, OpenChallenge};
 pub use client::{ClientAuthority, ClientAuthorityError, ClientCertificates, VerifiedClient};
 pub use exception::{Exception, InvalidNetwork, Network};
 pub use listener::{Credentials, Limits, Listener, ListenerError};
@@ -40,6 +42,7 @@ use crate::stage::Kind;
 /// Makes channels of connections. One of them serves a listener; it is shared by all its connections.
 pub struct Acceptor {
     live: ArcSwap<Live>,
+    challenges: Challenges,
     change: Mutex<()>,
     waiting: WaitingRoom,
     unfinished: WaitingRoom,
@@ -101,12 +104,18 @@ impl Acceptor {
     ) -> Result<Self, ListenerError> {
         Ok(Self {
             live: ArcSwap::from_pointee(Live::new(listener, credentials)?),
+            challenges: Challenges::default(),
             change: Mutex::new(()),
             waiting: WaitingRoom::new(limits.waiting),
             unfinished: WaitingRoom::new(limits.unfinished),
             turns: Arc::new(Semaphore::new(limits.computing.max(1))),
             limits,
         })
+    }
+
+    /// The same, answering these ACME challenges.
+    pub fn answering(self, challenges: Challenges) -> Self {
+        Self { challenges, ..self }
     }
 
     /// Puts other settings in force, for the handshakes to come.
@@ -179,13 +188,19 @@ impl Acceptor {
         record.stage = live.listener.rules.stage();
         record.profile = live.listener.rules.profile();
         record.offered = opening::offer(&start.client_hello());
-        let choice = live.choose(&record.offered, peer_address.ip(), Timestamp::now());
+        let challenge = self.challenges.choose(&record.offered);
+        let choice = challenge
+            .unwrap_or_else(|| live.choose(&record.offered, peer_address.ip(), Timestamp::now()));
         record.kind = Some(choice.kind);
         record.exception.clone_from(&choice.exception);
         match self
             .handshake(start, &choice, &record.offered, deadline)
             .await
         {
+            Ok(mut stream) if choice.is_challenge => {
+                opening::hang_up(&mut stream).await;
+                Err(refused(record, Refusal::AcmeChallenge))
+            }
             Ok(stream) => accepted(stream, record, &choice),
             Err(refusal) => Err(refused(record, refusal)),
         }

@@ -2,6 +2,7 @@
 
 mod agentless;
 mod agents;
+mod challenges;
 mod clients;
 mod introductions;
 mod matrix;

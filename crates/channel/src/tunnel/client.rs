@@ -309,6 +309,7 @@ fn builder(limits: &Limits) -> h2::client::Builder {
     let mut builder = h2::client::Builder::new();
     builder
         .enable_push(false)
+        .max_frame_size(limits.frame)
         .initial_window_size(limits.stream_window)
         .initial_connection_window_size(limits.connection_window)
         .data_frame_budget(limits.frame_budget())

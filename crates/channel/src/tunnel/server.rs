@@ -237,11 +237,18 @@ pub struct RawRequest {
 
 /// One in the count of open streams, for as long as it lives.
 #[derive(Debug)]
-pub struct OpenGuard(#[expect(dead_code, reason = "held for its drop")] OpenStream);
+pub struct OpenGuard(OpenStream);
+
+impl From<OpenGuard> for OpenStream {
+    fn from(guard: OpenGuard) -> Self {
+        guard.0
+    }
+}
 
 fn builder(limits: &Limits) -> h2::server::Builder {
     let mut builder = h2::server::Builder::new();
     builder
+        .max_frame_size(limits.frame)
         .initial_window_size(limits.stream_window)
         .initial_connection_window_size(limits.connection_window)
         .data_frame_budget(limits.frame_budget())

@@ -8,6 +8,7 @@ use tokio::io::{AsyncRead, AsyncWrite, DuplexStream};
 use tokio::net::{TcpStream, UnixStream};
 use tokio_util::io::poll_read_buf;
 
+use super::limits::WHOLE_RECORDS;
 use super::{End, IntoEnd, Queue};
 use crate::failure::reworded;
 
@@ -125,7 +126,7 @@ impl<T: AsyncRead + AsyncWrite + Reset + Unpin> End for Socket<T> {
             return Poll::Ready(Ok(Some(std::mem::take(&mut self.first))));
         }
         if self.buffer.capacity() < SMALLEST_READ {
-            self.buffer = BytesMut::with_capacity(LARGEST_READ);
+            self.buffer = BytesMut::with_capacity(WHOLE_RECORDS.into());
         }
         let read = poll_read_buf(Pin::new(&mut self.io), cx, &mut self.buffer);
         if read.is_pending() {
@@ -210,5 +211,3 @@ fn slices(chunks: &VecDeque<Bytes>) -> [IoSlice<'_>; Queue::CHUNKS] {
 
 /// Room below which a read is not worth its system call.
 const SMALLEST_READ: usize = 4 << 10;
-/// Four TLS records; larger reads gained nothing.
-const LARGEST_READ: usize = 64 << 10;

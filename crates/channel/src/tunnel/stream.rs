@@ -10,7 +10,8 @@ use h2::{Reason, RecvStream, SendStream};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::oneshot;
 
-use super::ConnectionError;
+use super::limits::WHOLE_RECORDS;
+use super::{ConnectionError, OpenGuard};
 
 /// One proxied connection inside a channel.
 ///
@@ -41,6 +42,12 @@ impl Tunnel {
                 _open: open,
             },
         }
+    }
+
+    /// The tunnel that a request becomes which was taken apart and has been answered.
+    #[must_use]
+    pub fn resumed(body: RecvStream, send: SendStream<Bytes>, open: OpenGuard) -> Self {
+        Self::new(body, send, open.into())
     }
 
     /// Resets the stream: RST_STREAM(CONNECT_ERROR), unless it has ended both ways.
@@ -156,7 +163,7 @@ impl TunnelWriter {
     ///
     /// As for [`TunnelReader::poll_chunk`]; `BrokenPipe` after the end.
     pub fn poll_send(&mut self, cx: &mut Context<'_>, data: &mut Bytes) -> Poll<io::Result<usize>> {
-        let wanted = data.len().min(WHOLE_RECORD);
+        let wanted = data.len().min(WHOLE_RECORDS.into());
         let allowed = ready!(self.poll_capacity(cx, wanted))?;
         let part = data.split_to(allowed.min(wanted));
         let sent = part.len();
@@ -321,6 +328,3 @@ impl Drop for OpenStream {
 
 /// What one `poll_write` copies at most.
 const LARGEST_COPY: usize = 64 << 10;
-/// A DATA frame that fills a TLS record together with its header: a full frame would leave nine
-/// bytes for a record of their own.
-const WHOLE_RECORD: usize = (16 << 10) - 9;

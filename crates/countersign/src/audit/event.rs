@@ -81,8 +81,17 @@ pub(crate) enum Event {
         names: Vec<String>,
         key: SpkiHash,
         expires_at: Timestamp,
-        source: String,
+        file: PathBuf,
     },
+    /// An ACME server issued a certificate for agentless clients.
+    ServerCertificateIssued {
+        name: String,
+        directory: String,
+        key: SpkiHash,
+        expires_at: Timestamp,
+    },
+    /// An operator had a certificate for agentless clients replaced before its time.
+    ServerCertificateRenewalAsked { name: String, operator: Operator },
     /// An agent asked for a new certificate and got none.
     RenewalRefused {
         name: String,

@@ -34,9 +34,10 @@ use crate::cli::{
 use crate::config::GatewayConfig;
 use crate::identity::PublishedKeys;
 use crate::operator::{
-    AgentRevoked, Agents, BackupDone, BackupRequest, Certificates, GrantChanged, GrantRequest,
-    Grants, JoinStringCreated, JoinStringRequest, Refused, RevokeRequest, Services, SessionClosed,
-    Sessions, Stages, TokenIssued, TokenRequest, TokenRevoked, Tokens,
+    AgentRevoked, Agents, BackupDone, BackupRequest, CertificateRenewal, Certificates,
+    GrantChanged, GrantRequest, Grants, JoinStringCreated, JoinStringRequest, Refused,
+    RevokeRequest, Services, SessionClosed, Sessions, Stages, TokenIssued, TokenRequest,
+    TokenRevoked, Tokens,
 };
 use crate::report::Failure;
 
@@ -181,10 +182,16 @@ pub(crate) async fn certificates(
     options: Operate<CertificatesCommand>,
     format: Format,
 ) -> Result<(), Failure> {
-    let CertificatesCommand::List = options.command;
-    Asked::of(&options.gateway, format)?
-        .get::<Certificates>("/certificates")
-        .await
+    let gateway = Asked::of(&options.gateway, format)?;
+    match options.command {
+        CertificatesCommand::List => gateway.get::<Certificates>("/certificates").await,
+        CertificatesCommand::Renew { name } => {
+            let path = format!("/certificates/{}/renew", client::escaped(&name));
+            gateway
+                .ask::<CertificateRenewal>(Method::POST, &path, None)
+                .await
+        }
+    }
 }
 
 /// `countersign stage …`.

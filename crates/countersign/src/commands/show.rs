@@ -10,10 +10,10 @@ use crate::cli::Format;
 use crate::hop::Protection;
 use crate::identity::PublishedKeys;
 use crate::operator::{
-    Agent, AgentRevoked, Agents, BackupDone, CertificateProblem, CertificateSource, Certificates,
-    Condition, ExceptionInForce, GrantChanged, GrantOrigin, Grants, JoinStringCreated, LastHop,
-    ListenerStage, Refused, Service, Services, Session, SessionClosed, Sessions, Stages, Stream,
-    Upstream,
+    Agent, AgentRevoked, Agents, BackupDone, CertificateProblem, CertificateRenewal,
+    CertificateSource, Certificates, Condition, ExceptionInForce, GrantChanged, GrantOrigin,
+    Grants, JoinStringCreated, LastHop, ListenerStage, Refused, Service, Services, Session,
+    SessionClosed, Sessions, Stages, Stream, Upstream,
 };
 use crate::report::printable;
 use crate::stdout::{self, OutputError};
@@ -308,17 +308,19 @@ impl Show for Services {
 
 impl Show for Certificates {
     fn result(&self) -> String {
-        let mut table = Table::new(&["LISTENER", "NAMES", "FROM", "UNTIL", "PROBLEM"]);
+        let mut table = Table::new(&["LISTENER", "NAMES", "FROM", "UNTIL", "RENEWAL", "PROBLEM"]);
         for certificate in &self.certificates {
             let from = match (certificate.source, &certificate.file) {
                 (CertificateSource::Files, Some(file)) => file.display().to_string(),
                 (CertificateSource::Files, None) => "files".to_owned(),
+                (CertificateSource::Acme, _) => "ACME".to_owned(),
             };
             table.row([
                 certificate.listener.clone(),
                 certificate.names.join(", "),
                 from,
                 certificate.not_after.map(moment).unwrap_or_default(),
+                certificate.renewal.map(moment).unwrap_or_default(),
                 certificate
                     .problem
                     .as_ref()
@@ -327,6 +329,15 @@ impl Show for Certificates {
             ]);
         }
         table.or("no listener has a certificate for agentless clients: docs/certificates.md")
+    }
+}
+
+impl Show for CertificateRenewal {
+    fn result(&self) -> String {
+        let name = printable(&self.name);
+        format!(
+            "a new certificate for `{name}` is asked for: `countersign certificates list` shows what comes of it\n"
+        )
     }
 }
 

@@ -10,9 +10,9 @@ use super::key::key;
 use super::kind::{COUNT, FILE, HEADER_BYTES, LABEL, SPAN, STREAMS, TRUST_DOMAIN};
 use super::reader::{Document, Table};
 use super::{
-    AuditConfig, ClientAuthorityConfig, ExceptionConfig, GrantConfig, IdentityConfig,
-    ListenerConfig, LogConfig, OperateConfig, ServiceConfig, TelemetryConfig, client_authority,
-    exception, listener, operation, service,
+    AcmeConfig, AuditConfig, ClientAuthorityConfig, ExceptionConfig, GrantConfig, IdentityConfig,
+    ListenerConfig, LogConfig, OperateConfig, ServiceConfig, TelemetryConfig, acme,
+    client_authority, exception, listener, operation, service,
 };
 
 /// Everything a gateway is told. Paths are absolute or relative to the working directory; the file's own folder has been
@@ -31,6 +31,8 @@ pub(crate) struct GatewayConfig {
     pub(crate) root_key_file: PathBuf,
     /// Where it listens; never empty.
     pub(crate) listeners: Vec<ListenerConfig>,
+    /// Where certificates for agentless clients come from, beside files.
+    pub(crate) acme: Option<AcmeConfig>,
     /// Who vouches for agentless clients.
     pub(crate) client_authorities: Vec<ClientAuthorityConfig>,
     /// What it stands in front of.
@@ -71,6 +73,12 @@ pub(crate) struct LimitsConfig {
     pub(crate) streams_per_channel: u32,
     /// Bytes of one request's headers.
     pub(crate) header_bytes: u32,
+    /// Bytes of one request's target.
+    pub(crate) uri_bytes: u32,
+    /// How long a request's head may take, on HTTP/1.1.
+    pub(crate) header_timeout: Duration,
+    /// How long a request's body may stand still before its service has answered.
+    pub(crate) body_timeout: Duration,
     /// How long a stop or a rekey waits for streams to end.
     pub(crate) drain_time: Duration,
 }
@@ -123,6 +131,7 @@ impl GatewayConfig {
         let services = service::read(&mut root, &own_name, &client_authorities)?;
         let config = Self {
             root_key_file: root_key_file.unwrap_or_else(|| state_dir.join("root.key")),
+            acme: acme::read(&mut root, &listeners)?,
             exceptions: exception::read(&mut root, &listeners)?,
             grants: exception::read_grants(&mut root, &trust_domain, &services)?,
             policy: PolicyConfig::read(root.table("policy")?)?,
@@ -181,7 +190,22 @@ impl LimitsConfig {
         let header = key(
             "header_bytes",
             &HEADER_BYTES,
-            "bytes of one request's headers",
+            "bytes of one request's headers; beyond it the client is told 431",
+        );
+        let uri = key(
+            "uri_bytes",
+            &HEADER_BYTES,
+            "bytes of one request's path and query; beyond it the client is told 414",
+        );
+        let header_timeout = key(
+            "header_timeout",
+            &SPAN,
+            "how long the head of an HTTP/1.1 request may take, before the client is told 408",
+        );
+        let body_timeout = key(
+            "body_timeout",
+            &SPAN,
+            "how long a request's body may stand still before its service has answered; then the client is told 408",
         );
         let drain = key(
             "drain_time",
@@ -192,6 +216,9 @@ impl LimitsConfig {
             channels: table.read(channels.or("20000").until_restart())?,
             streams_per_channel: table.read(streams.or("256"))?,
             header_bytes: table.read(header.or("16384"))?,
+            uri_bytes: table.read(uri.or("8192"))?,
+            header_timeout: table.read(header_timeout.or("\"10s\""))?,
+            body_timeout: table.read(body_timeout.or("\"60s\""))?,
             drain_time: table.read(drain.or("\"30s\""))?,
         };
         table.finish().map(|()| limits)

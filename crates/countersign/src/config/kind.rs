@@ -8,6 +8,7 @@ use std::time::Duration;
 use countersign_channel::identity::TrustDomain;
 use countersign_channel::server::Network;
 use countersign_channel::{Profile, Stage};
+use http::Uri;
 use http::uri::PathAndQuery;
 use jiff::{SignedDuration, Timestamp};
 use toml::de::DeValue;
@@ -68,6 +69,34 @@ pub(super) static DOMAIN: Kind<String> = Kind {
 pub(super) static DOMAINS: Kind<Vec<String>> = Kind {
     name: "a list of domain names in lower case, such as `[\"db.example.org\"]`",
     parse: |value| list(value, &DOMAINS, |element| (DOMAIN.parse)(element).ok()),
+};
+
+pub(super) static HTTPS_URL: Kind<String> = Kind {
+    name: "an https URL, such as `https://acme.example.org/directory`",
+    parse: |value| {
+        string(value, &HTTPS_URL, |text| {
+            let url: Uri = text.parse().ok()?;
+            let https = url.scheme_str() == Some("https") && url.host().is_some();
+            https.then(|| text.to_owned())
+        })
+    },
+};
+
+static EMAIL: Kind<String> = Kind {
+    name: "an e-mail address",
+    parse: |value| {
+        string(value, &EMAIL, |text| {
+            let (name, domain) = text.rsplit_once('@')?;
+            let usual = |letter: char| letter.is_ascii_graphic() && !"@,;?:".contains(letter);
+            let holds = !name.is_empty() && name.chars().all(usual) && is_domain(domain);
+            holds.then(|| text.to_owned())
+        })
+    },
+};
+
+pub(super) static EMAILS: Kind<Vec<String>> = Kind {
+    name: "a list of e-mail addresses, such as `[\"ops@example.org\"]`",
+    parse: |value| list(value, &EMAILS, |element| (EMAIL.parse)(element).ok()),
 };
 
 pub(super) static LABELS: Kind<Vec<String>> = Kind {

@@ -44,6 +44,7 @@ pub(crate) struct ClassicalCertificateConfig {
 
 /// Reads every `[[listener]]`; one with all its defaults when there is none.
 pub(super) fn read(root: &mut Table<'_>) -> Result<Vec<ListenerConfig>, ConfigError> {
+    let acme = root.has("acme");
     let mut tables = root.tables("listener")?;
     if tables.is_empty() {
         tables.push(root.nothing("[[listener]]"));
@@ -51,7 +52,7 @@ pub(super) fn read(root: &mut Table<'_>) -> Result<Vec<ListenerConfig>, ConfigEr
     let mut listeners: Vec<ListenerConfig> = Vec::new();
     for mut table in tables {
         let listener = read_one(&mut table)?;
-        check(&table, &listener)?;
+        check(&table, &listener, acme)?;
         check_unique(&table, &listener, &listeners)?;
         table.finish()?;
         listeners.push(listener);
@@ -134,7 +135,7 @@ fn read_rules(table: &mut Table<'_>) -> Result<Rules, ConfigError> {
 }
 
 /// Refuses settings for agentless clients that could never take effect.
-fn check(table: &Table<'_>, listener: &ListenerConfig) -> Result<(), ConfigError> {
+fn check(table: &Table<'_>, listener: &ListenerConfig, acme: bool) -> Result<(), ConfigError> {
     let (stage, profile) = (listener.rules.stage(), listener.rules.profile());
     let mut schemes = profile.agentless_schemes().iter();
     if !listener.classical_certificates.is_empty() && schemes.all(|scheme| scheme.is_post_quantum())
@@ -150,10 +151,11 @@ fn check(table: &Table<'_>, listener: &ListenerConfig) -> Result<(), ConfigError
     }
     let message = match (stage, listener.classical_certificates.as_slice()) {
         (Stage::Strict, [_, ..]) => return Ok(()),
+        (Stage::Strict, []) if acme => return Ok(()),
         (Stage::Strict, []) => "`agentless_in_strict` needs a classical certificate".to_owned(),
         (stage, _) => format!("`agentless_in_strict` means nothing under stage `{stage}`"),
     };
-    let remedy = "add [[listener.classical_certificate]] to a listener whose stage is `strict`, or remove the key";
+    let remedy = "add [[listener.classical_certificate]] or [acme] to a gateway whose listener's stage is `strict`, or remove the key";
     Err(table.contradiction("agentless_in_strict", message, remedy))
 }
 

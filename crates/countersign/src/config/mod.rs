@@ -4,6 +4,7 @@
 //! said here, with the line, before anything starts. The shortest file is the strongest: every default binds to loopback,
 //! allows nobody, and speaks post-quantum key exchange. What weakens that is one key spelled `dangerous_…`.
 
+mod acme;
 mod agent;
 mod client_authority;
 mod error;
@@ -20,6 +21,7 @@ mod reload;
 mod service;
 mod weakening;
 
+pub(crate) use acme::AcmeConfig;
 pub(crate) use agent::{AgentConfig, AgentListenerConfig, BackoffConfig, Bind};
 pub(crate) use client_authority::ClientAuthorityConfig;
 pub(crate) use error::ConfigError;

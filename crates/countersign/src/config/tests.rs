@@ -260,7 +260,7 @@ fn value_at<'t>(root: &'t mut Table, key: &Described) -> Option<&'t mut Value> {
 }
 
 /// `plaintext` beside TLS is refused, and `proxy_protocol` beside HTTP, so they cannot be changed alone.
-const NOT_CHANGED_ALONE: &[&str] = &["plaintext", "proxy_protocol"];
+const NOT_CHANGED_ALONE: &[&str] = &["plaintext", "terms_of_service_agreed", "proxy_protocol"];
 
 #[test]
 fn a_reload_takes_exactly_the_keys_that_say_so() {

@@ -6,7 +6,8 @@ use tempfile::TempDir;
 
 use super::*;
 
-fn config(folder: &TempDir) -> CustodyConfig {
+/// A gateway of `example.org` whose files are in a folder.
+pub(crate) fn config(folder: &TempDir) -> CustodyConfig {
     CustodyConfig {
         trust_domain: TrustDomain::parse("example.org").unwrap(),
         gateway: "main".to_owned(),

@@ -13,6 +13,7 @@ use jiff::Timestamp;
 use tokio::net::TcpStream;
 use tokio_util::task::TaskTracker;
 
+use super::client::Client;
 use super::live::LiveChannel;
 use super::problem::Problem;
 use super::{Gateway, http1, http2, target};
@@ -35,11 +36,11 @@ pub(crate) async fn serve(gateway: Arc<Gateway>, accepted: Accepted<TcpStream>, 
         .negotiated
         .as_ref()
         .and_then(|n| n.alpn.as_deref());
-    let streams = TaskTracker::new();
+    let (client, streams) = (Client::new(&gateway, channel), TaskTracker::new());
     let carried = async {
         let end = match alpn {
-            Some("h2") => http2::serve(&gateway, channel, stream, &streams).await,
-            _ => http1::serve(&gateway, channel, stream, &streams).await,
+            Some("h2") => http2::serve(&client, stream, &streams).await,
+            _ => http1::serve(&client, stream).await,
         };
         streams.close();
         streams.wait().await;

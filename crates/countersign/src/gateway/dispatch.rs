@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use countersign_channel::stage::Kind;
-use countersign_policy::{Permit, Request};
+use countersign_policy::{Denial, Permit, Request};
 use http::request::Parts;
 use http::{Method, StatusCode};
 use jiff::Timestamp;
@@ -91,12 +91,16 @@ pub(crate) fn inside(
     let now = Timestamp::now();
     let authority = target::of_request(request)?;
     let running = gateway.running();
-    let hosted = running.services.by_host(authority.host());
+    let host = match target::is_here(authority.host()) {
+        true => service.name.as_str(),
+        false => authority.host(),
+    };
+    let hosted = running.services.by_host(host);
     let hosted = hosted.filter(|hosted| hosted.name == service.name);
-    let hosted = hosted.ok_or_else(|| elsewhere(&service.name, authority.host()))?;
+    let hosted = hosted.ok_or_else(|| elsewhere(&service.name, host))?;
     let asker = session::of_inner_request(gateway, channel, session, request, now)
         .map_err(Problem::in_place_of_service)?;
-    let asked = (authority.host(), hosted.port);
+    let asked = (host, hosted.port);
     let question = Question::new(asker, Some(Arc::clone(hosted)), asked, &request.method);
     decide(gateway, channel, &running, question, now).map_err(Problem::in_place_of_service)
 }
@@ -154,7 +158,7 @@ fn decide(
             policy_revision: denial.policy_revision(),
             decision: denial.id().to_string(),
         });
-        Problem::denied(denial.to_string())
+        Problem::denied(refusal(&denial)).by(denial.id())
     })?;
     let service = service.ok_or_else(|| no_such_service(&request.service, request.port))?;
     // After the decision: only who may reach a service learns what else it wants.
@@ -186,6 +190,20 @@ fn for_that_service(
         }
         _ => Ok(()),
     }
+}
+
+/// Why a request is refused; to a person, or a program that asks like one, with what is missing.
+fn refusal(denial: &Denial) -> String {
+    let Request {
+        service, method, ..
+    } = denial.request();
+    if method == Method::CONNECT.as_str() || denial.rule() != NO_GRANT {
+        return denial.to_string();
+    }
+    let principal = denial.facts().principal();
+    format!(
+        "{denial}; an operator allows it with `countersign grants add --principal {principal} --service {service}`"
+    )
 }
 
 /// Which service the client of a CONNECT means, if it may mean that one on this channel.
@@ -222,8 +240,8 @@ fn hosted(running: &Running, channel: &LiveChannel, host: &str) -> Result<Arc<Se
         return Ok(Arc::clone(found));
     }
     let sni = channel.record.offered.sni.as_deref();
-    match (sni.and_then(|sni| running.services.by_host(sni)), found) {
-        (Some(of_sni), Some(found)) if Arc::ptr_eq(of_sni, found) => Ok(Arc::clone(found)),
+    match (sni, found) {
+        (Some(sni), Some(found)) if sni.eq_ignore_ascii_case(host) => Ok(Arc::clone(found)),
         _ => Err(elsewhere(sni.unwrap_or("no server name"), host)),
     }
 }
@@ -245,3 +263,6 @@ fn elsewhere(opened_for: &str, asked: &str) -> Problem {
         "this channel was opened for `{opened_for}`, which does not stand for `{asked}`"
     ))
 }
+
+/// The rule of a denial that a grant would lift.
+const NO_GRANT: &str = "no grant";

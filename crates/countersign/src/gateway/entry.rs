@@ -104,7 +104,14 @@ impl Entry {
     /// Counts the stream as open, and its bytes from here on.
     pub(super) fn opened(&mut self) {
         let (metrics, counters) = (&self.gateway.metrics, &self.guard.stream.counters);
-        self.open = Some(metrics.stream_open(&self.service.name, counters));
+        self.open
+            .get_or_insert_with(|| metrics.stream_open(&self.service.name, counters));
+    }
+
+    /// Counts a tunnel as open whose bytes are counted with the requests in it.
+    pub(super) fn opened_to_requests(&mut self) {
+        let metrics = &self.gateway.metrics;
+        self.open = Some(metrics.stream_open(&self.service.name, &Arc::default()));
     }
 
     /// Carries bytes between the client and the service until the stream ends.

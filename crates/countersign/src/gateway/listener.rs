@@ -10,13 +10,14 @@ use countersign_channel::server::{
 };
 use tokio::net::{TcpListener, TcpStream};
 
-use super::clients::ClientRules;
+use super::client_rules::ClientRules;
 use super::error::GatewayError;
 use super::places::Places;
 use super::refusals::Refusals;
 use super::{Gateway, channel};
 use crate::authority::AuthorityService;
 use crate::config::{ExceptionConfig, GatewayConfig, ListenerConfig};
+use crate::custody::Custody;
 
 /// A port that is open, before the gateway serves on it.
 pub(super) struct Listener {
@@ -37,7 +38,7 @@ impl Listener {
         listener: &ListenerConfig,
         certificates: Vec<ClassicalCertificate>,
         clients: &ClientRules,
-        authority: &AuthorityService,
+        custody: &Custody,
     ) -> Result<Self, GatewayError> {
         let limits = Limits {
             unfinished: listener.handshakes,
@@ -47,10 +48,11 @@ impl Listener {
                 .min(Limits::default().client_hello),
             ..Limits::default()
         };
-        let credentials = credentials(authority, listener)?;
+        let credentials = credentials(&custody.authority, listener)?;
         let settings = settings(config, listener, certificates, clients);
         let acceptor = Acceptor::new(settings, credentials, limits)
-            .map_err(|error| refused(listener, &error))?;
+            .map_err(|error| refused(listener, &error))?
+            .answering(custody.acme.challenges());
         let tcp = TcpListener::bind(listener.address)
             .await
             .map_err(|source| GatewayError::Bind {

@@ -6,16 +6,17 @@
 
 mod certificates;
 mod channel;
-mod clients;
+mod client;
+mod client_rules;
 mod control;
 mod dispatch;
 mod entry;
 mod error;
-#[allow(dead_code, unused_imports, reason = "taken into use step by step")]
 mod exchange;
 mod http1;
 mod http2;
 mod identity_keys;
+mod inside;
 mod listener;
 mod live;
 mod operate;
@@ -105,7 +106,9 @@ impl Gateway {
         let configured = &self.running().config.limits;
         let limits = tunnel::Limits {
             streams: configured.streams_per_channel + CONTROL_STREAMS,
-            header_list: configured.header_bytes,
+            // Room for the sentence that says that it is too much; h2's own refusal is bare.
+            header_list: 2 * configured.header_bytes + configured.uri_bytes,
+            extended_connect: true,
             ..tunnel::Limits::default()
         };
         if !channel.is_stranger() {
@@ -114,6 +117,7 @@ impl Gateway {
         tunnel::Limits {
             streams: limits.streams.min(STRANGER_STREAMS),
             connection_window: STRANGER_WINDOW,
+            frame: STRANGER_FRAME,
             send_buffer: STRANGER_BUFFER,
             ..limits
         }
@@ -123,11 +127,6 @@ impl Gateway {
     pub(crate) fn streams_per_channel(&self) -> usize {
         let configured = self.running().config.limits.streams_per_channel;
         usize::try_from(configured).unwrap_or(usize::MAX)
-    }
-
-    /// The bytes that one request's headers may have.
-    pub(crate) fn header_bytes(&self) -> usize {
-        usize::try_from(self.running().config.limits.header_bytes).unwrap_or(usize::MAX)
     }
 
     /// Judges every channel again, and every stream in it.
@@ -176,6 +175,9 @@ const STRANGER_STREAMS: u32 = 100;
 /// What one stream may have on the way, twice: one that stands still does not stop the others, and a thousand strangers
 /// hold 2 GiB where they could hold 32.
 const STRANGER_WINDOW: u32 = 2 << 20;
+
+/// The least that RFC 9113 lets a receiver take (section 4.2): a frame is held whole before anyone reads of it.
+const STRANGER_FRAME: u32 = 16 << 10;
 
 /// Four DATA frames: what a client that does not read may make the gateway hold, for each stream.
 const STRANGER_BUFFER: usize = 64 << 10;

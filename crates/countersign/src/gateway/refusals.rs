@@ -36,6 +36,11 @@ impl Refusals {
             return;
         }
         self.tell_number(gateway, &record.listener);
+        if record.refusal() == Some(&Refusal::AcmeChallenge) {
+            let (peer, name) = (record.peer_address, record.offered.sni);
+            tracing::info!(listener = record.listener, %peer, name, "an ACME server checked a name, and had its answer");
+            return;
+        }
         let (peer, detail) = (
             record.peer_address,
             record.refusal().map(ToString::to_string),

@@ -65,7 +65,9 @@ impl Gateway {
             )
         };
         let listeners = next.config.listeners.iter();
-        let prepared = listeners.zip(next.certificates.in_use()).map(prepare);
+        let prepared = listeners
+            .zip(next.certificates.in_use(Some(&self.custody.acme)))
+            .map(prepare);
         let prepared = prepared.collect::<Result<Vec<_>, _>>()?;
         // From here on nothing can fail.
         let weakenings = next.config.weakenings();

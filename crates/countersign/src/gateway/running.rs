@@ -12,7 +12,7 @@ use countersign_policy::{Bundle, BundleError, Grant, Limits, Policy};
 use jiff::Timestamp;
 
 use super::certificates::Certificates;
-use super::clients::ClientRules;
+use super::client_rules::ClientRules;
 use super::error::GatewayError;
 use super::listener;
 use super::live::{CutReason, LiveChannel};
@@ -67,7 +67,8 @@ impl Running {
                 name: listener.name.clone(),
                 address: listener.address,
                 rules: listener.rules,
-                admits_agentless: !listener.classical_certificates.is_empty()
+                admits_agentless: (!listener.classical_certificates.is_empty()
+                    || (config.acme.is_some() && listener.may_show_classical()))
                     && (listener.agentless_in_strict || listener.rules.stage() != Stage::Strict),
                 exceptions: exceptions_of(&config, &listener.name),
             })

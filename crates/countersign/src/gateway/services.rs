@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use http::uri::Authority;
 use tokio::task::JoinSet;
 
 use super::upstream::{HttpService, Upstream};
@@ -167,6 +168,14 @@ impl Services {
             .or_else(|| self.by_name.get(&host.to_ascii_lowercase()))
     }
 
+    /// What an operator is shown, but for the streams.
+    pub(crate) fn view(&self) -> Vec<operator::Service> {
+        self.all()
+            .into_iter()
+            .map(|service| service.view())
+            .collect()
+    }
+
     /// All services, in the order of their names.
     pub(crate) fn all(&self) -> Vec<&Arc<Service>> {
         let mut all: Vec<_> = self.by_name.values().collect();
@@ -193,6 +202,14 @@ impl Service {
             max_stream_age: config.max_stream_age,
             config: config.clone(),
         })
+    }
+
+    /// What its requests are sent to it for, by clients who cannot name it: its first name for agentless clients, or its
+    /// own.
+    pub(crate) fn host(&self) -> Authority {
+        let name = self.config.sni.first().unwrap_or(&self.name);
+        let host = name.parse();
+        host.expect("the configuration holds DNS names, which are authorities")
     }
 
     /// Whether an agentless client has to show a certificate.

@@ -102,7 +102,7 @@ pub(crate) fn check(config_file: &Path) -> Result<Vec<String>, GatewayError> {
     let config = GatewayConfig::read(config_file)?;
     let running = Running::build(config, &Snapshot::empty(), None, &Metrics::new())?;
     let listeners = running.config.listeners.iter();
-    for (one, certificates) in listeners.zip(running.certificates.in_use()) {
+    for (one, certificates) in listeners.zip(running.certificates.in_use(None)) {
         let settings = listener::settings(&running.config, one, certificates, &running.clients);
         let checked = settings.check_settings();
         checked.map_err(|error| listener::refused(one, &error))?;
@@ -154,14 +154,9 @@ impl Doors {
     async fn open(running: &Running, custody: &Custody) -> Result<Self, GatewayError> {
         let config = &running.config;
         let mut listeners = Vec::new();
-        for (one, certificates) in config.listeners.iter().zip(running.certificates.in_use()) {
-            let bound = Listener::bind(
-                config,
-                one,
-                certificates,
-                &running.clients,
-                &custody.authority,
-            );
+        let in_use = running.certificates.in_use(Some(&custody.acme));
+        for (one, certificates) in config.listeners.iter().zip(in_use) {
+            let bound = Listener::bind(config, one, certificates, &running.clients, custody);
             listeners.push(bound.await?);
         }
         let path = &config.operate.socket;
@@ -248,11 +243,21 @@ async fn open(
         .metrics
         .watch_certificates(Arc::clone(&gateway.shown));
     gateway.keep_keys_file(&config.identity)?;
+    show_upstreams(&gateway);
     announce(&gateway, &config);
     gateway.running().services.watch();
     doors.serve(&gateway);
     gateway.tasks.spawn(upkeep::run(Arc::clone(&gateway)));
     Ok(gateway)
+}
+
+/// Lets metrics look at the upstreams of whatever services are configured by then.
+fn show_upstreams(gateway: &Arc<Gateway>) {
+    let watched = Arc::downgrade(gateway);
+    gateway.metrics.watch_upstreams(Box::new(move || {
+        let gateway = watched.upgrade();
+        gateway.map_or_else(Vec::new, |gateway| gateway.running().services.view())
+    }));
 }
 
 /// Says in log and audit what starts, and what weakens it.

@@ -3,10 +3,12 @@
 //! What two readers may understand in two ways is refused, not guessed at: a Host field that names something else, user
 //! information, a body where none can be.
 
+use std::net::IpAddr;
+
 use http::header::{CONTENT_LENGTH, HOST, TRANSFER_ENCODING};
 use http::request::Parts;
 use http::uri::Authority;
-use http::{HeaderMap, Version};
+use http::{HeaderMap, StatusCode, Version};
 
 use super::problem::Problem;
 
@@ -64,6 +66,34 @@ pub(super) fn of_request(request: &Parts) -> Result<Authority, Problem> {
     without_user(&authority)?;
     agrees(request, &authority)?;
     Ok(authority)
+}
+
+/// Whether a request is for one who answers it, and not for a proxy that would forward it in the clear: this gateway
+/// tunnels.
+///
+/// # Errors
+///
+/// Its target is absolute (RFC 9112, section 3.2.2), and not `https`.
+pub(super) fn is_not_for_a_proxy(request: &Parts) -> Result<(), Problem> {
+    match request.uri.scheme_str() {
+        None | Some("https") => Ok(()),
+        Some(_) => Err(Problem::new(
+            StatusCode::MISDIRECTED_REQUEST,
+            "absolute_form",
+            format!(
+                "`{}` is asked of a proxy that forwards, and this gateway tunnels: send `CONNECT` for it, as `curl --proxytunnel` does",
+                request.uri
+            ),
+        )),
+    }
+}
+
+/// Whether a host names no service but the place where it is said: `localhost` or an IP address. A program that goes by an
+/// agent's local port asks for that.
+pub(super) fn is_here(host: &str) -> bool {
+    let host = host.to_ascii_lowercase();
+    let address = host.trim_start_matches('[').trim_end_matches(']');
+    host == "localhost" || host.ends_with(".localhost") || address.parse::<IpAddr>().is_ok()
 }
 
 /// RFC 9110, section 4.2.4: user information in an authority is there to deceive.

@@ -26,6 +26,7 @@ async fn keep_up(gateway: Arc<Gateway>) {
         () = watch_audit(&gateway) => {}
         () = identity_keys::follow(&gateway) => {}
         () = certificates::follow(&gateway) => {}
+        () = certificates::follow_issued(&gateway) => {}
     }
 }
 

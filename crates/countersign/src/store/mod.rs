@@ -138,16 +138,22 @@ pub(crate) enum SecretKind {
     IdentityKey,
     /// Seals bearer tokens.
     BearerKey,
+    /// The account with an ACME server.
+    AcmeAccount,
+    /// A certificate for agentless clients from an ACME server, with its key.
+    AcmeCertificate,
 }
 
 impl SecretKind {
-    const ALL: [Self; 6] = [
+    const ALL: [Self; 8] = [
         Self::TrustDomainKey,
         Self::Anchor,
         Self::AccessKey,
         Self::JoinKey,
         Self::IdentityKey,
         Self::BearerKey,
+        Self::AcmeAccount,
+        Self::AcmeCertificate,
     ];
 
     /// The name in the store.
@@ -159,6 +165,8 @@ impl SecretKind {
             Self::JoinKey => "join-key",
             Self::IdentityKey => "identity-key",
             Self::BearerKey => "bearer-key",
+            Self::AcmeAccount => "acme-account",
+            Self::AcmeCertificate => "acme-certificate",
         }
     }
 

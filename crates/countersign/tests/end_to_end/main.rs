@@ -4,6 +4,8 @@
 //! not installed prints that it is skipped; with `CI=true` or `COUNTERSIGN_REQUIRE_ALL=1` it fails. `./test` installs them all.
 
 #[cfg(test)]
+mod acme;
+#[cfg(test)]
 mod classical;
 #[cfg(test)]
 mod clients;

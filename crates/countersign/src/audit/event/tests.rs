@@ -100,7 +100,17 @@ fn of_identities() -> Vec<Event> {
             names: vec![text()],
             key,
             expires_at: at,
-            source: text(),
+            file: PathBuf::from("file"),
+        },
+        Event::ServerCertificateIssued {
+            name: text(),
+            directory: text(),
+            key,
+            expires_at: at,
+        },
+        Event::ServerCertificateRenewalAsked {
+            name: text(),
+            operator,
         },
         Event::RenewalRefused {
             name: text(),

@@ -9,11 +9,13 @@ use std::time::Duration;
 use bytes::Bytes;
 use countersign_channel::tunnel::{ConnectionError, Counters};
 use h2::RecvStream;
-use http::HeaderMap;
+use http::{HeaderMap, StatusCode};
 use hyper::body::{Frame, Incoming, SizeHint};
 use tokio::sync::oneshot;
 use tokio::time::{Instant, Sleep};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
+
+use crate::gateway::problem::Problem;
 
 /// A request's body; trailers are its last frame.
 ///
@@ -345,6 +347,16 @@ impl Passage {
 }
 
 impl BodyFault {
+    /// What the client is told of it.
+    pub(crate) fn problem(&self) -> Problem {
+        let (status, code) = match self {
+            Self::TooLarge { .. } => (StatusCode::PAYLOAD_TOO_LARGE, "body_too_large"),
+            Self::TooSlow { .. } => (StatusCode::REQUEST_TIMEOUT, "body_too_slow"),
+            Self::Broken(_) | Self::Over => (StatusCode::BAD_REQUEST, "malformed"),
+        };
+        Problem::new(status, code, self.to_string())
+    }
+
     fn broken(error: &hyper::Error) -> Self {
         Self::Broken(error.to_string())
     }

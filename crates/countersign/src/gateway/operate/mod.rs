@@ -4,6 +4,7 @@
 
 mod agents;
 mod backup;
+mod certificates;
 mod grants;
 mod tokens;
 mod views;
@@ -80,6 +81,7 @@ fn router(gateway: Arc<Gateway>) -> Router {
         .route("/services", get(views::services))
         .route("/identity/keys", get(views::identity_keys))
         .route("/certificates", get(views::certificates))
+        .route("/certificates/{name}/renew", post(certificates::renew))
         .route("/stage", get(views::stage))
         .route("/sessions", get(views::sessions))
         .route("/sessions/refused", get(views::refused))

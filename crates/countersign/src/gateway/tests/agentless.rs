@@ -22,6 +22,27 @@ pub(super) async fn world_with(
     more: &str,
     keys: &str,
 ) -> World {
+    let web = echo_service().await;
+    let service = format!(
+        r#"
+        {more}
+        [[service]]
+        name = "web"
+        port = 80
+        upstream = "{web}"
+        sni = ["web.test"]
+        {keys}
+        "#
+    );
+    certified(files, listener, &service).await
+}
+
+/// The same without a service of that name.
+pub(super) async fn certified_world(listener: &str, more: &str) -> World {
+    certified(|_| {}, listener, more).await
+}
+
+async fn certified(files: impl FnOnce(&TempDir), listener: &str, more: &str) -> World {
     let certified =
         rcgen::generate_simple_self_signed(["web.test".to_owned(), "gate.test".to_owned()])
             .unwrap();
@@ -36,7 +57,6 @@ pub(super) async fn world_with(
         std::fs::set_permissions(key, private).unwrap();
         files(folder);
     };
-    let web = echo_service().await;
     let config = format!(
         r#"
         {LISTENER}
@@ -45,12 +65,6 @@ pub(super) async fn world_with(
         certificate = "web.pem"
         key = "web.key"
         {more}
-        [[service]]
-        name = "web"
-        port = 80
-        upstream = "{web}"
-        sni = ["web.test"]
-        {keys}
         "#
     );
     World::start_with(prepare, &config).await

@@ -213,14 +213,19 @@ async fn a_target_that_is_none_is_malformed_or_misdirected() {
 #[tokio::test]
 async fn a_request_that_is_not_for_the_gateway_is_misdirected() {
     let world = World::start(LISTENER).await;
-    let mux = world.enrol("laptop").await.channel().await;
-    let get = Request::get("https://echo/").body(Bytes::new()).unwrap();
-    let answer = mux.request(get).await.unwrap();
-    let problem = serde_json::from_slice(answer.body()).unwrap();
-    assert_eq!(
-        in_words(&problem),
-        "421 misdirected: `echo` is not served on this channel; reach a service by CONNECT"
-    );
+    let (mux, _echo) = world.granted("laptop").await.echo().await;
+    for (host, expected) in [
+        (
+            "echo",
+            "421 misdirected: `echo` is no HTTP service; reach it by `CONNECT echo:7`",
+        ),
+        ("nothing", "421 misdirected: `nothing` is no service"),
+    ] {
+        let get = Request::get(format!("https://{host}/")).body(Bytes::new());
+        let answer = mux.request(get.unwrap()).await.unwrap();
+        let problem = serde_json::from_slice(answer.body()).unwrap();
+        assert_eq!(in_words(&problem), expected);
+    }
     let (_, problem) = request(&mux, Method::GET, "/v1/nothing", &Value::Null).await;
     assert_eq!(
         in_words(&problem),

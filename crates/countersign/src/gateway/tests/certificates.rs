@@ -40,7 +40,7 @@ async fn refused(world: &World, before: &str, reason: &str) {
 }
 
 async fn taken(world: &World) {
-    let names = json!({ "names": ["web.test", "new.test"], "source": "files" });
+    let names = json!({ "names": ["web.test", "new.test"] });
     world.event("server-certificate-taken", names).await;
     until(|| problem(world).is_none()).await;
     dial(world, "new.test", "h2", false).await.unwrap();

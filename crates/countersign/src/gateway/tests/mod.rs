@@ -10,6 +10,7 @@ mod http1;
 mod identity_keys;
 mod limits;
 mod reload;
+mod requests;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;

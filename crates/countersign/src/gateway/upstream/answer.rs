@@ -7,14 +7,17 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use countersign_channel::tunnel::Socket;
+use http::uri::Scheme;
 use http::{HeaderMap, Response, StatusCode};
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 use hyper_util::rt::TokioIo;
 
 use super::balance::Held;
+use super::endpoint::Endpoint;
 use super::error::{UpstreamError, in_answer};
-use super::line::Line;
-use super::pool::{Keep, Pool};
+use super::line::{Line, Sending};
+use super::pool::Keep;
+use super::request::Outgoing;
 use super::stream::UpstreamStream;
 use super::upload::Upload;
 use crate::hop::Hop;
@@ -37,9 +40,8 @@ pub(crate) struct AnswerBody {
 
 /// A request on a connection, until its answer is through.
 pub(super) struct Flight {
-    pub(super) service: String,
+    pub(super) endpoint: Arc<Endpoint>,
     pub(super) line: Option<Line>,
-    pub(super) pool: Arc<Pool>,
     pub(super) keep: Keep,
     pub(super) upload: Upload,
     pub(super) held: Option<Held>,
@@ -66,7 +68,7 @@ impl Answer {
         let (parts, mut body) = self.response.into_parts();
         let upgraded = hyper::upgrade::on(Response::from_parts(parts, ())).await;
         let upgraded = upgraded.map_err(|_| UpstreamError::Closed {
-            service: body.flight.service.clone(),
+            service: body.flight.endpoint.service.clone(),
         })?;
         let parts = upgraded
             .downcast::<TokioIo<UpstreamStream>>()
@@ -77,6 +79,32 @@ impl Answer {
 }
 
 impl Flight {
+    /// Puts a request on the connection.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be put into the connection's version of HTTP.
+    pub(super) fn start(&mut self, outgoing: &Outgoing) -> Result<Sending, UpstreamError> {
+        let line = self.line.as_mut().expect("a flight begins on a line");
+        let request = match line.is_http2() {
+            false => outgoing.http1(),
+            true if line.hop().tls.is_some() => outgoing.http2(Scheme::HTTPS),
+            true => outgoing.http2(Scheme::HTTP),
+        };
+        let request = request.map_err(|detail| UpstreamError::Unsendable {
+            service: self.endpoint.service.clone(),
+            detail,
+        })?;
+        Ok(line.send(request))
+    }
+
+    /// No other request is to share the connection any more.
+    pub(super) fn retire(&self) {
+        if let Some(Line::Http2(line)) = &self.line {
+            line.retire();
+        }
+    }
+
     /// Keeps the connection no longer than the upstream says that it will. `Keep-Alive` is in no RFC; Node and others send
     /// it, and close on time.
     fn heed(&mut self, headers: &HeaderMap) {
@@ -94,7 +122,7 @@ impl Flight {
     fn finished(&mut self) {
         match self.line.take() {
             Some(Line::Http1(line)) if !self.upload.is_over() => line.abandon(),
-            Some(line) => self.pool.put_back(line, self.keep),
+            Some(line) => self.endpoint.pool.put_back(line, self.keep),
             None => {}
         }
     }
@@ -105,7 +133,7 @@ impl Drop for Flight {
         match self.line.take() {
             Some(Line::Http1(line)) => line.abandon(),
             // Dropping the answer, or who waits for it, resets the one stream.
-            Some(line) => self.pool.put_back(line, self.keep),
+            Some(line) => self.endpoint.pool.put_back(line, self.keep),
             None => {}
         }
     }
@@ -124,7 +152,7 @@ impl Body for AnswerBody {
             Some(Ok(frame)) => Some(Ok(frame)),
             Some(Err(error)) => Some(Err(match flight.upload.fault() {
                 Some(fault) => UpstreamError::Request(fault),
-                None => in_answer(&flight.service, &error),
+                None => in_answer(&flight.endpoint.service, &error),
             })),
             None => {
                 flight.finished();

@@ -50,7 +50,7 @@ pub(crate) enum UpstreamError {
     },
     /// The health checks have taken out every upstream.
     #[error(
-        "service `{service}` is down: none of its {upstreams} upstreams answers its health check"
+        "service `{service}` is down: upstreams that answer their health check: 0 of {upstreams}"
     )]
     AllDown {
         /// The service.
@@ -227,4 +227,68 @@ fn http2_error(error: &hyper::Error) -> Option<&h2::Error> {
 fn is_not_http(error: &hyper::Error) -> bool {
     // hyper has no question for a message that came unasked; its words are all there is.
     error.is_parse() || error.to_string().contains("unexpected message")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    /// One of each that has a code of its own, or a status of its own.
+    fn examples() -> Vec<UpstreamError> {
+        let service = || "web".to_owned();
+        let (limit, detail) = (Duration::from_secs(1), "text".to_owned());
+        let source = io::Error::from(io::ErrorKind::ConnectionRefused);
+        vec![
+            UpstreamError::Resolve {
+                service: service(),
+                source,
+            },
+            UpstreamError::Timeout {
+                service: service(),
+                limit,
+            },
+            UpstreamError::AllDown {
+                service: service(),
+                upstreams: 2,
+            },
+            UpstreamError::Busy {
+                service: service(),
+                requests: 1,
+                waited: limit,
+            },
+            UpstreamError::Closed { service: service() },
+            UpstreamError::NoAnswer {
+                service: service(),
+                limit,
+            },
+            UpstreamError::NotHttp {
+                service: service(),
+                detail: detail.clone(),
+            },
+            UpstreamError::NoUpgrade { service: service() },
+            UpstreamError::Unsendable {
+                service: service(),
+                detail,
+            },
+            BodyFault::TooLarge { limit: 1 }.into(),
+            BodyFault::TooSlow { limit }.into(),
+        ]
+    }
+
+    #[test]
+    fn the_page_on_services_lists_each_code_with_its_status() {
+        let page = include_str!("../../../../../docs/services.md");
+        let told = examples().into_iter().map(|error| {
+            let problem = error.problem();
+            format!("| `{}` | {} |", problem.code, problem.status.as_u16())
+        });
+        let told: BTreeSet<_> = told.collect();
+        let rows = page.lines().filter(|line| line.starts_with("| `"));
+        let listed: BTreeSet<_> = rows
+            .map(|row| row.split(" | ").take(2).collect::<Vec<_>>().join(" | ") + " |")
+            .collect();
+        assert_eq!(told, listed);
+    }
 }

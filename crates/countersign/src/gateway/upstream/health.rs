@@ -119,3 +119,62 @@ const EJECTION: Duration = Duration::from_secs(5);
 
 /// An upstream that was away all night is found again within this time.
 const LONGEST_EJECTION: Duration = Duration::from_secs(300);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const THRESHOLD: Threshold = Threshold { rise: 2, fall: 3 };
+
+    /// What each of these answers to health checks makes of an upstream.
+    fn check(answers: &[bool], expected: &[Condition]) {
+        let health = Health::default();
+        let conditions: Vec<_> = answers
+            .iter()
+            .map(|well| {
+                health.checked(*well, THRESHOLD);
+                health.condition(Instant::now())
+            })
+            .collect();
+        assert_eq!(conditions, expected);
+    }
+
+    #[test]
+    fn the_first_answer_counts_at_once_and_later_ones_in_a_row() {
+        use Condition::{Down, Up};
+        check(&[false], &[Down]);
+        check(&[true, false, false, false], &[Up, Up, Up, Down]);
+        check(&[true, false, false, true, false, false], &[Up; 6]);
+        check(
+            &[false, true, false, true, true],
+            &[Down, Down, Down, Down, Up],
+        );
+    }
+
+    #[test]
+    fn a_change_is_told_once() {
+        let health = Health::default();
+        let told = [true, false, false, false, false, true, true, true]
+            .map(|well| health.checked(well, THRESHOLD));
+        assert_eq!(told, [false, false, false, true, false, false, true, false]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn failures_eject_for_longer_each_time_until_it_works_again() {
+        let health = Health::default();
+        let failed = || health.failed(Instant::now()).map(|out| out.as_secs());
+        assert_eq!(
+            [failed(), failed(), failed(), failed()],
+            [None, None, Some(5), None]
+        );
+        for seconds in [10, 20, 40, 80, 160, 300, 300] {
+            assert_eq!(health.condition(Instant::now()), Condition::Ejected);
+            tokio::time::advance(Duration::from_secs(300)).await;
+            assert_eq!(health.condition(Instant::now()), Condition::Up);
+            assert_eq!(failed(), Some(seconds));
+        }
+        health.succeeded();
+        assert_eq!(health.condition(Instant::now()), Condition::Up);
+        assert_eq!([failed(), failed(), failed()], [None, None, Some(5)]);
+    }
+}

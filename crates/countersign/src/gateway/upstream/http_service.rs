@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use countersign_policy::Permit;
-use http::uri::Scheme;
 use http::{Request, Response, StatusCode};
 use hyper::body::Incoming;
 use hyper::client::conn::TrySendError;
@@ -16,7 +15,7 @@ use super::balance::{Held, InFlight, Turn};
 use super::budget::Budget;
 use super::endpoint::Wanted;
 use super::error::{UpstreamError, before_answer, is_reset, is_unprocessed};
-use super::line::{Line, Sending};
+use super::line::{Outcome, Sending};
 use super::pool::Keep;
 use super::request::{Again, Failed, Outgoing};
 use super::upload::Upload;
@@ -135,18 +134,11 @@ impl Inner {
         let endpoint = Arc::clone(taken.endpoint());
         let (keep, limit) = (self.keep(), self.upstream.connect_timeout);
         let opened = endpoint.line(wanted, keep, limit).await;
-        let (line, used) = opened.map_err(|error| Failed {
-            again: match error {
-                UpstreamError::NoUpgrade { .. } => Again::Never,
-                _ => Again::Elsewhere,
-            },
-            error,
-        })?;
+        let (line, used) = opened.map_err(Failed::unopened)?;
         let hop = Arc::clone(line.hop());
         let mut flight = Flight {
-            service: endpoint.service.clone(),
+            endpoint: Arc::clone(&endpoint),
             line: Some(line),
-            pool: Arc::clone(&endpoint.pool),
             keep,
             upload: outgoing.upload.clone(),
             held: Some(Held {
@@ -154,55 +146,22 @@ impl Inner {
                 _turn: Some(Arc::clone(turn)),
             }),
         };
-        let sending = self.start(&mut flight, outgoing)?;
-        let answered = answered(sending, &outgoing.upload, self.config.response_timeout).await;
-        let Some(outcome) = answered else {
-            endpoint.failed();
-            return Err(Failed {
-                error: UpstreamError::NoAnswer {
-                    service: flight.service.clone(),
-                    limit: self.config.response_timeout,
-                },
-                again: Again::Never,
-            });
-        };
-        let response = outcome.map_err(|failure| {
-            let failed = failed(&flight, outgoing, used, failure);
-            if !used && matches!(failed.error, UpstreamError::Closed { .. }) {
+        let sending = flight.start(outgoing)?;
+        let limit = self.config.response_timeout;
+        match answered(sending, &outgoing.upload, limit).await {
+            None => {
                 endpoint.failed();
+                let service = endpoint.service.clone();
+                Err(UpstreamError::NoAnswer { service, limit }.into())
             }
-            failed
-        })?;
-        endpoint.health.succeeded();
-        outgoing.upload.answered();
-        if response.status() == StatusCode::SWITCHING_PROTOCOLS && !outgoing.upgrades {
-            return Err(Failed {
-                error: UpstreamError::NotHttp {
-                    service: flight.service.clone(),
-                    detail: "it switches to a protocol that nobody asked for".to_owned(),
-                },
-                again: Again::Never,
-            });
+            Some(Err(failure)) => Err(failed(&flight, outgoing, used, failure)),
+            Some(Ok(response)) => {
+                endpoint.health.succeeded();
+                outgoing.upload.answered();
+                check_switch(&response, outgoing, &endpoint.service)?;
+                Ok(Answer::new(response, hop, flight))
+            }
         }
-        Ok(Answer::new(response, hop, flight))
-    }
-
-    /// Puts the request on its connection.
-    fn start(&self, flight: &mut Flight, outgoing: &Outgoing) -> Result<Sending, Failed> {
-        let line = flight.line.as_mut().expect("a flight begins on a line");
-        let request = match line.is_http2() {
-            false => outgoing.http1(),
-            true if line.hop().tls.is_some() => outgoing.http2(Scheme::HTTPS),
-            true => outgoing.http2(Scheme::HTTP),
-        };
-        let request = request.map_err(|detail| Failed {
-            error: UpstreamError::Unsendable {
-                service: flight.service.clone(),
-                detail,
-            },
-            again: Again::Never,
-        })?;
-        Ok(line.send(request))
     }
 
     fn keep(&self) -> Keep {
@@ -213,11 +172,8 @@ impl Inner {
     }
 }
 
-type Outcome = Result<Response<Incoming>, TrySendError<Request<Upload>>>;
-
 /// What comes of a request; nothing if the service does nothing about it for `limit`.
-async fn answered(sending: Sending, upload: &Upload, limit: Duration) -> Option<Outcome> {
-    let mut sending = sending;
+async fn answered(mut sending: Sending, upload: &Upload, limit: Duration) -> Option<Outcome> {
     let mut patience = pin!(tokio::time::sleep(limit));
     loop {
         tokio::select! {
@@ -226,6 +182,21 @@ async fn answered(sending: Sending, upload: &Upload, limit: Duration) -> Option<
             () = &mut patience => patience.as_mut().reset(upload.patience(limit)?),
         }
     }
+}
+
+/// Refuses a change of protocol that nobody asked for: what follows would be read as an answer to the next request.
+fn check_switch(
+    response: &Response<Incoming>,
+    outgoing: &Outgoing,
+    service: &str,
+) -> Result<(), UpstreamError> {
+    if response.status() != StatusCode::SWITCHING_PROTOCOLS || outgoing.upgrades {
+        return Ok(());
+    }
+    Err(UpstreamError::NotHttp {
+        service: service.to_owned(),
+        detail: "it switches to a protocol that nobody asked for".to_owned(),
+    })
 }
 
 /// What a failure before the answer means, and whether the request may be sent again.
@@ -237,24 +208,24 @@ fn failed(
 ) -> Failed {
     let unsent = failure.take_message().is_some();
     let cause = failure.into_error();
-    if let Some(Line::Http2(line)) = &flight.line
-        && (unsent || !is_reset(&cause))
-    {
-        line.retire();
-    }
     if let Some(fault) = outgoing.upload.fault() {
-        return Failed {
-            error: fault.into(),
-            again: Again::Never,
-        };
+        return UpstreamError::from(fault).into();
     }
-    let error = before_answer(&flight.service, &cause);
-    let untouched = outgoing.upload.is_untouched();
-    let died_with_its_line =
-        used && outgoing.is_idempotent() && matches!(error, UpstreamError::Closed { .. });
-    let may = untouched && (unsent || is_unprocessed(&cause) || died_with_its_line);
+    if !is_reset(&cause) && !cause.is_user() {
+        flight.retire();
+    }
+    let error = before_answer(&flight.endpoint.service, &cause);
+    let closed = matches!(error, UpstreamError::Closed { .. });
+    if closed && !used {
+        flight.endpoint.failed();
+    }
+    let died_with_its_line = closed && used && outgoing.is_idempotent();
+    let may = unsent || is_unprocessed(&cause) || died_with_its_line;
     Failed {
         error,
-        again: if may { Again::Here } else { Again::Never },
+        again: match may && outgoing.upload.is_untouched() {
+            true => Again::Here,
+            false => Again::Never,
+        },
     }
 }

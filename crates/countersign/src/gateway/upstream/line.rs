@@ -39,11 +39,13 @@ pub(super) struct Http2 {
 }
 
 /// What comes of a request: an answer, or why not, with the request if nothing of it was sent.
-pub(super) type Sending =
-    Pin<Box<dyn Future<Output = Result<Response<Incoming>, TrySendError<Request<Upload>>>> + Send>>;
+pub(super) type Outcome = Result<Response<Incoming>, TrySendError<Request<Upload>>>;
+
+/// A request on its way. Dropping it takes it back.
+pub(super) type Sending = Pin<Box<dyn Future<Output = Outcome> + Send>>;
 
 impl Line {
-    /// Sends a request. Dropping what this gives takes it back.
+    /// Sends a request.
     pub(super) fn send(&mut self, request: Request<Upload>) -> Sending {
         match self {
             Self::Http1(line) => Box::pin(line.sender.try_send_request(request)),

@@ -48,10 +48,13 @@ impl Pool {
         }
         loop {
             let mut kept = self.state().idle.pop()?;
-            let expired = kept.until <= Instant::now();
-            if !expired && !kept.line.is_closed() && kept.line.ready().await {
+            if kept.until <= Instant::now() || kept.line.is_closed() {
+                continue;
+            }
+            if kept.line.ready().await {
                 return Some(Line::Http1(kept.line));
             }
+            kept.line.abandon();
         }
     }
 

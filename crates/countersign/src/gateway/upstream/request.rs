@@ -122,4 +122,22 @@ pub(super) struct Failed {
     pub(super) again: Again,
 }
 
+impl Failed {
+    /// There was no connection to send it on.
+    pub(super) fn unopened(error: UpstreamError) -> Self {
+        let again = match error {
+            UpstreamError::NoUpgrade { .. } => Again::Never,
+            _ => Again::Elsewhere,
+        };
+        Self { error, again }
+    }
+}
+
+impl From<UpstreamError> for Failed {
+    fn from(error: UpstreamError) -> Self {
+        let again = Again::Never;
+        Self { error, again }
+    }
+}
+
 const NO_HOST: &str = "it names no host";

@@ -20,6 +20,7 @@ pub(crate) struct GatewaySetup {
     listener: String,
     rest: String,
     certificate_names: Vec<String>,
+    certificate: &'static str,
     home: TempDir,
 }
 
@@ -43,6 +44,7 @@ impl GatewaySetup {
             listener: String::new(),
             rest: String::new(),
             certificate_names: Vec::new(),
+            certificate: CERTIFICATE,
             home: tempfile::tempdir().expect("a folder"),
         }
     }
@@ -60,6 +62,12 @@ impl GatewaySetup {
     pub(crate) fn profile(mut self, profile: &str) -> Self {
         profile.clone_into(&mut self.profile);
         self.listener_key(&format!("profile = \"{profile}\""))
+    }
+
+    /// Without a certificate for agentless clients in files.
+    pub(crate) fn without_certificate(mut self) -> Self {
+        self.certificate = "";
+        self
     }
 
     /// A line in `[[listener]]`.
@@ -118,7 +126,7 @@ impl GatewaySetup {
         };
         let certificate = match gateway.profile.starts_with("cnsa2") {
             true => "",
-            false => CERTIFICATE,
+            false => self.certificate,
         };
         let (domain, listener, rest) = (&gateway.trust_domain, &self.listener, &self.rest);
         let config = format!(

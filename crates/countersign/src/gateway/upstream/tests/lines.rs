@@ -183,11 +183,11 @@ async fn a_stop_closes_what_carries_nothing_and_lets_the_rest_end() {
 }
 
 #[tokio::test]
-async fn a_connection_that_changes_its_protocol_carries_bytes_and_ends_as_it_ends() {
+async fn a_connection_that_changes_its_protocol_carries_bytes_and_fails_as_they_fail() {
     let switch = Say(
         "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\nfirst",
     );
-    let upstream = Scripted::start(vec![vec![Hear, switch, Hear]]).await;
+    let upstream = Scripted::start(vec![vec![Hear, switch, Hear, Hear]]).await;
     let service = service(&[upstream.address], "");
     let mut request = get("/socket");
     let headers = request.headers_mut();
@@ -198,16 +198,22 @@ async fn a_connection_that_changes_its_protocol_carries_bytes_and_ends_as_it_end
     let socket = within(answer.upgraded()).await.unwrap();
     let (near, mut far) = tokio::io::duplex(1024);
     let limits = countersign_channel::tunnel::RelayLimits { idle: None };
+    let cut = countersign_channel::tunnel::Cut::new();
+    let cuts = cut.clone();
     let relayed = tokio::spawn(async move {
-        let (counters, cut) = (Default::default(), countersign_channel::tunnel::Cut::new());
-        countersign_channel::tunnel::relay(near, socket, limits, &counters, &cut).await
+        countersign_channel::tunnel::relay(near, socket, limits, &Default::default(), &cut).await
     });
     let mut first = [0; 5];
     within(far.read_exact(&mut first)).await.unwrap();
     assert_eq!(&first, b"first");
-    far.write_all(b"bytes as they are\r\n\r\n").await.unwrap();
+    let bytes = b"bytes as they are\r\n\r\n";
+    far.write_all(bytes).await.unwrap();
     until(|| upstream.heard().len() == 2).await;
-    assert_eq!(upstream.heard()[1], "bytes as they are");
-    drop(far);
+    cuts.cut("enough");
     within(relayed).await.unwrap();
+    until(|| upstream.heard().len() == 3).await;
+    assert_eq!(
+        upstream.heard()[1..],
+        ["bytes as they are", "ConnectionReset"]
+    );
 }

@@ -120,8 +120,10 @@ async fn hear(tcp: &mut TcpStream, whole: bool) -> Option<String> {
                 return Some(text);
             }
         }
-        if tcp.read_buf(&mut bytes).await.ok()? == 0 {
-            return None;
+        match tcp.read_buf(&mut bytes).await {
+            Ok(0) => return None,
+            Ok(_) => {}
+            Err(error) => return Some(format!("{:?}", error.kind())),
         }
     }
 }
