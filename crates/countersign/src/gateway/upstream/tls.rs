@@ -54,7 +54,7 @@ impl UpstreamTls {
             roots.add(authority).map_err(failed)?;
         }
         let identity = identity(service, tls, &mut content)?;
-        let verifier =
+        let verifier: Arc<dyn ServerCertVerifier> =
             WebPkiServerVerifier::builder_with_provider(Arc::new(roots), upstream_provider())
                 .build()
                 .map_err(|_| ServiceError::NoAuthority {
@@ -65,7 +65,7 @@ impl UpstreamTls {
             .with_protocol_versions(&[&rustls::version::TLS13])
             .map_err(failed)?
             .dangerous()
-            .with_custom_certificate_verifier(Arc::clone(&verifier) as _);
+            .with_custom_certificate_verifier(Arc::clone(&verifier));
         let mut config = match identity {
             None => builder.with_no_client_auth(),
             Some((chain, key)) => builder.with_client_auth_cert(chain, key).map_err(failed)?,
@@ -96,9 +96,7 @@ impl UpstreamTls {
             scheme: OnceLock::new(),
         });
         let mut config = self.config.clone();
-        config
-            .dangerous()
-            .set_certificate_verifier(Arc::clone(&witness) as _);
+        config.dangerous().set_certificate_verifier(witness.clone());
         config.alpn_protocols = alpn.iter().map(|protocol| protocol.to_vec()).collect();
         let connector = TlsConnector::from(Arc::new(config));
         let stream = connector.connect(self.name.clone(), tcp).await?;
