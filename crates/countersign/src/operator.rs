@@ -579,7 +579,7 @@ mod tests {
     fn the_examples_in_the_documentation_are_what_the_types_say() {
         let page = include_str!("../../../docs/operator-api.md");
         let examples: Vec<_> = page.split("```json ").skip(1).collect();
-        assert_eq!(examples.len(), 23, "each kind has one example");
+        assert_eq!(examples.len(), 24, "each kind has one example");
         for example in examples {
             let (kind, rest) = example.split_once('\n').unwrap();
             let (json, _) = rest.split_once("```").unwrap();
