@@ -9,7 +9,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use jiff::{Span, SpanRelativeTo};
 
 pub(crate) use self::tools::{
-    KeyCommand, PasetoVersion, SecretOutput, TokenCommand, TokenCreate, TokenPurpose, TokenVerify,
+    KeyCommand, KeyPurpose, PasetoVersion, SecretOutput, TokenCommand, TokenCreate, TokenVerify,
 };
 use crate::config::HostPort;
 

@@ -1,4 +1,5 @@
-//! Prints fresh vectors of our own making: `cargo run -p countersign-paseto --example vectors > crates/paseto/tests/vectors.json`.
+//! Prints fresh vectors of our own making, for `tests/vectors.json`, where what was written once stays:
+//! `cargo run -p countersign-paseto --all-features --example vectors`.
 
 #![expect(clippy::print_stdout, reason = "that is what it is for")]
 
@@ -7,7 +8,7 @@ use std::error::Error;
 use countersign_paseto::paserk::{Confidential, Identifies, Protects, Seals, Wraps};
 use countersign_paseto::{
     Generates, Holds, InsecureV1, Key, Kind, Local, Mints, Pairs, Secret, SystemRandom, V2, V3, V4,
-    mint_payload_with_footer,
+    V5, V6, mint_payload_with_footer,
 };
 use serde_json::{Value, json};
 
@@ -17,9 +18,14 @@ fn main() -> Result<(), Box<dyn Error>> {
     tokens_and_keys::<V2>(&mut vectors)?;
     tokens_and_keys::<V3>(&mut vectors)?;
     tokens_and_keys::<V4>(&mut vectors)?;
+    tokens_and_keys::<V5>(&mut vectors)?;
+    tokens_and_keys::<V6>(&mut vectors)?;
+    vectors.push(sealed::<InsecureV1>()?);
     vectors.push(sealed::<V2>()?);
     vectors.push(sealed::<V3>()?);
     vectors.push(sealed::<V4>()?);
+    vectors.push(sealed::<V5>()?);
+    vectors.push(sealed::<V6>()?);
     println!("{}", serde_json::to_string_pretty(&vectors)?);
     Ok(())
 }

@@ -1,5 +1,8 @@
 //! Claims: the registered ones and your own struct, in one JSON object.
 
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+
 use jiff::Timestamp;
 use serde::de::DeserializeOwned;
 use serde::{Serialize, Serializer};
@@ -272,7 +275,7 @@ impl<C> Verified<C> {
     }
 }
 
-impl<C> std::ops::Deref for Verified<C> {
+impl<C> core::ops::Deref for Verified<C> {
     type Target = C;
 
     fn deref(&self) -> &C {

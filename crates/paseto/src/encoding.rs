@@ -1,5 +1,9 @@
 //! Strict base64url (RFC 4648 section 5, no padding, canonical) and pre-authentication encoding.
 
+use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
+
 use base64_simd::URL_SAFE_NO_PAD;
 use base64ct::{Base64, Base64UrlUnpadded, Encoding as _};
 use zeroize::Zeroizing;
@@ -26,7 +30,7 @@ pub(crate) fn decode_secret(text: &str) -> Option<Zeroizing<Vec<u8>>> {
 
 /// The DER of a secret in PEM with this label (RFC 7468), decoded in constant time.
 pub(crate) fn decode_secret_pem(text: &[u8], label: &str) -> Option<Zeroizing<Vec<u8>>> {
-    let mut lines = std::str::from_utf8(text).ok()?.trim_end().lines();
+    let mut lines = core::str::from_utf8(text).ok()?.trim_end().lines();
     let begins = lines.next() == Some(&format!("-----BEGIN {label}-----"));
     let ends = lines.next_back() == Some(&format!("-----END {label}-----"));
     let mut base64 = Zeroizing::new(String::with_capacity(text.len()));
@@ -60,6 +64,8 @@ fn le64(length: usize) -> [u8; 8] {
 
 #[cfg(test)]
 mod tests {
+    use alloc::vec;
+
     use super::*;
 
     fn check(pieces: &[&[u8]], expected: &[u8]) {

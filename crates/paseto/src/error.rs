@@ -1,5 +1,7 @@
 //! What can go wrong, with the values for the log.
 
+use alloc::string::String;
+
 use jiff::{SignedDuration, Timestamp};
 
 use crate::random::RandomnessUnavailable;
@@ -31,6 +33,9 @@ pub enum TokenError {
     /// The token is authentic and its footer is not the one that [`Rules::footer`](crate::Rules::footer) demands.
     #[error("the token's footer is not the expected one")]
     WrongFooter,
+    /// The payload is authentic and is no text.
+    #[error("the token's claims are not UTF-8")]
+    NotUtf8,
     /// The payload is authentic and is not a JSON object of the expected shape.
     #[error("the token's claims cannot be read: {0}")]
     Unreadable(String),

@@ -1,6 +1,7 @@
 //! Keys that know their version and kind.
 
-use std::fmt;
+use alloc::vec::Vec;
+use core::fmt;
 
 use zeroize::Zeroizing;
 

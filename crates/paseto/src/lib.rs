@@ -1,10 +1,16 @@
 #![doc = include_str!("../README.md")]
+#![no_std]
+
+extern crate alloc;
+#[cfg(feature = "std")]
+extern crate std;
 
 mod claims;
 mod encoding;
 mod error;
 mod key;
 pub mod paserk;
+mod primitives;
 mod random;
 mod ring;
 mod rules;
@@ -25,8 +31,12 @@ pub use claims::{Claims, Registered, Verified};
 pub use error::{ClaimError, InvalidKey, MintError, PaserkError, TokenError};
 pub use key::{Key, Pairs};
 pub use paserk::KeyId;
-pub use random::{Random, RandomnessUnavailable, SystemRandom};
-pub use ring::{AnyKey, KeyRing, KeySet, PublishedKey, Window};
+#[cfg(any(feature = "aws-lc", feature = "getrandom"))]
+pub use random::SystemRandom;
+pub use random::{Random, RandomnessUnavailable};
+#[cfg(feature = "std")]
+pub use ring::KeyRing;
+pub use ring::{AnyKey, KeySet, PublishedKey, Window};
 pub use rules::Rules;
 pub use signer::{MemorySigner, SignError, Signer, SignsElsewhere};
 pub use token::{

@@ -14,11 +14,18 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+use alloc::borrow::ToOwned;
+use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
+
 use zeroize::Zeroizing;
 
 mod id;
 mod password;
 mod pie;
+#[cfg(feature = "k1-seal")]
+mod rsa_kem;
 mod seal;
 pub(crate) mod suite;
 

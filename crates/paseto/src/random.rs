@@ -1,6 +1,7 @@
 //! Randomness as an argument: the crate never reaches for a generator of its own.
 
-use aws_lc_rs::rand::{SecureRandom, SystemRandom as Generator};
+#[cfg(any(feature = "aws-lc", feature = "getrandom"))]
+use crate::primitives;
 
 /// A source of secret, unpredictable bytes.
 ///
@@ -14,17 +15,17 @@ pub trait Random {
     fn fill(&self, bytes: &mut [u8]) -> Result<(), RandomnessUnavailable>;
 }
 
-/// AWS-LC's generator, seeded by the operating system.
+/// AWS-LC's generator, seeded by the operating system; with the features `pure` and `getrandom`, the operating system's own.
 ///
-/// Its first use in a process costs some tens of milliseconds.
+/// AWS-LC's first use in a process costs some tens of milliseconds. Where there is neither, bring a [`Random`] of your own.
+#[cfg(any(feature = "aws-lc", feature = "getrandom"))]
 #[derive(Debug, Clone, Copy, Default)]
 pub struct SystemRandom;
 
+#[cfg(any(feature = "aws-lc", feature = "getrandom"))]
 impl Random for SystemRandom {
     fn fill(&self, bytes: &mut [u8]) -> Result<(), RandomnessUnavailable> {
-        Generator::new()
-            .fill(bytes)
-            .map_err(|_| RandomnessUnavailable)
+        primitives::system_random(bytes)
     }
 }
 

@@ -1,10 +1,16 @@
 //! A ring of keys that is rotated while tokens are in flight.
 
-use std::collections::{BTreeSet, HashMap, hash_map};
-use std::fmt;
-use std::sync::Arc;
+use alloc::borrow::ToOwned;
+use alloc::boxed::Box;
+use alloc::collections::BTreeSet;
+use alloc::string::{String, ToString};
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::fmt;
 
+#[cfg(feature = "std")]
 use arc_swap::ArcSwap;
+use hashbrown::{HashMap, hash_map};
 use jiff::Timestamp;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -37,11 +43,15 @@ use crate::version::{Local, Mints, Opens, Public, Secret};
 /// assert_eq!(verified.subject(), Some("alice"));
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
+///
+/// Needs the feature `std`; without it a [`KeySet`] does the same, and the swap is yours.
+#[cfg(feature = "std")]
 #[derive(Debug)]
 pub struct KeyRing {
     keys: ArcSwap<KeySet>,
 }
 
+#[cfg(feature = "std")]
 impl KeyRing {
     /// A ring that starts with these keys.
     pub fn new(keys: KeySet) -> Self {
@@ -72,17 +82,7 @@ impl KeyRing {
         now: Timestamp,
         random: &dyn Random,
     ) -> Result<String, MintError> {
-        let payload = claims.to_json()?;
-        let keys = self.keys.load();
-        keys.current_entry(now)
-            .and_then(|(_, entry)| {
-                let envelope = Envelope {
-                    footer: entry.footer.as_bytes(),
-                    assertion,
-                };
-                entry.key.0.mint(&payload, envelope, random)
-            })
-            .unwrap_or(Err(MintError::NoCurrentKey { now }))
+        self.keys.load().mint(claims, assertion, now, random)
     }
 
     /// Verifies a token with the key that its footer names.
@@ -97,13 +97,7 @@ impl KeyRing {
         rules: &Rules,
         now: Timestamp,
     ) -> Result<Verified<C>, TokenError> {
-        let footer = Parts::split(token, MAX_TOKEN_LEN)?.footer()?;
-        let id = KeyId::in_footer(&footer).ok_or(TokenError::NoKeyId)?;
-        let keys = self.keys.load();
-        let (id, entry) = keys.accepting(&id, now)?;
-        let mut verified = entry.key.0.open(token, assertion)?.check(rules, now)?;
-        verified.key_id = Some(id.clone());
-        Ok(verified)
+        self.keys.load().verify(token, assertion, rules, now)
     }
 }
 
@@ -157,7 +151,7 @@ impl Window {
     }
 }
 
-/// The keys of a ring, as a value: make the next one from the last, then [`KeyRing::replace`] it.
+/// The keys of a ring, as a value: make the next one from the last, then [`KeyRing::replace`](crate::KeyRing) it.
 #[derive(Debug, Clone, Default)]
 pub struct KeySet {
     slots: HashMap<String, (KeyId, Slot)>,
@@ -208,6 +202,50 @@ impl KeySet {
         self.minting.retain(|(_, minting)| minting != id);
         self.slots.remove(id.as_str());
         self
+    }
+
+    /// Mints a token with the key that is current at `now`; the footer names it as `{"kid":"k4.lid.…"}`.
+    ///
+    /// # Errors
+    ///
+    /// [`MintError::NoCurrentKey`] when no key mints at `now`, and as [`Claims::mint`].
+    pub fn mint<C: Serialize>(
+        &self,
+        claims: &Claims<C>,
+        assertion: &[u8],
+        now: Timestamp,
+        random: &dyn Random,
+    ) -> Result<String, MintError> {
+        let payload = claims.to_json()?;
+        let (_, entry) = self
+            .current_entry(now)
+            .ok_or(MintError::NoCurrentKey { now })?;
+        let envelope = Envelope {
+            footer: entry.footer.as_bytes(),
+            assertion,
+        };
+        let minted = entry.key.0.mint(&payload, envelope, random);
+        minted.unwrap_or(Err(MintError::NoCurrentKey { now }))
+    }
+
+    /// Verifies a token with the key that its footer names.
+    ///
+    /// # Errors
+    ///
+    /// [`TokenError::NoKeyId`], [`TokenError::UnknownKey`], [`TokenError::RetiredKey`], and as [`UntrustedToken::verify`].
+    pub fn verify<C: DeserializeOwned>(
+        &self,
+        token: &str,
+        assertion: &[u8],
+        rules: &Rules,
+        now: Timestamp,
+    ) -> Result<Verified<C>, TokenError> {
+        let footer = Parts::split(token, MAX_TOKEN_LEN)?.footer()?;
+        let id = KeyId::in_footer(&footer).ok_or(TokenError::NoKeyId)?;
+        let (id, entry) = self.accepting(&id, now)?;
+        let mut verified = entry.key.0.open(token, assertion)?.check(rules, now)?;
+        verified.key_id = Some(id.clone());
+        Ok(verified)
     }
 
     /// The id of the key that mints at `now`: of those whose window holds `now`, the one that began last.

@@ -1,7 +1,10 @@
 //! What a verifier demands of claims.
 
-use std::fmt;
-use std::sync::Arc;
+use alloc::borrow::ToOwned;
+use alloc::string::String;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::fmt;
 
 use jiff::{SignedDuration, Timestamp};
 use subtle::ConstantTimeEq;
@@ -65,14 +68,14 @@ impl Rules {
 
     /// Forgives clocks that differ by this much.
     #[must_use]
-    pub fn leeway(mut self, leeway: std::time::Duration) -> Self {
+    pub fn leeway(mut self, leeway: core::time::Duration) -> Self {
         self.leeway = saturating(leeway);
         self
     }
 
     /// Demands `iat`, and `exp` at most this long after it.
     #[must_use]
-    pub fn maximum_lifetime(mut self, lifetime: std::time::Duration) -> Self {
+    pub fn maximum_lifetime(mut self, lifetime: core::time::Duration) -> Self {
         self.maximum_lifetime = Some(saturating(lifetime));
         self
     }
@@ -193,6 +196,6 @@ fn demand(
     }
 }
 
-fn saturating(duration: std::time::Duration) -> SignedDuration {
+fn saturating(duration: core::time::Duration) -> SignedDuration {
     SignedDuration::try_from(duration).unwrap_or(SignedDuration::MAX)
 }

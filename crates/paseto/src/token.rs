@@ -1,8 +1,11 @@
 //! Tokens: text to proof, and claims to text.
 
-use std::fmt;
-use std::marker::PhantomData;
-use std::ops::Range;
+use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::fmt;
+use core::marker::PhantomData;
+use core::ops::Range;
 
 use jiff::Timestamp;
 use serde::Serialize;
@@ -84,9 +87,11 @@ impl<V: Version, P: Purpose> UntrustedToken<V, P> {
             });
         }
         Ok(Self {
-            body: encoding::decode(parts.payload).ok_or(TokenError::Malformed(
+            body: decode(
+                parts.payload,
+                "the payload is padded",
                 "the payload is not canonical base64url",
-            ))?,
+            )?,
             footer: parts.footer()?,
             assertion: Vec::new(),
             header: PhantomData,
@@ -375,9 +380,23 @@ impl<'t> Parts<'t> {
     }
 
     pub(crate) fn footer(&self) -> Result<Vec<u8>, TokenError> {
-        let footer = self.footer.unwrap_or_default();
-        encoding::decode(footer).ok_or(TokenError::Malformed(
+        decode(
+            self.footer.unwrap_or_default(),
+            "the footer is padded",
             "the footer is not canonical base64url",
-        ))
+        )
     }
+}
+
+fn decode(
+    part: &str,
+    padded: &'static str,
+    not_canonical: &'static str,
+) -> Result<Vec<u8>, TokenError> {
+    encoding::decode(part).ok_or_else(|| {
+        TokenError::Malformed(match part.ends_with('=') {
+            true => padded,
+            false => not_canonical,
+        })
+    })
 }

@@ -1,12 +1,8 @@
 //! Version 1 (PASETO § Version 1): AES-256-CTR with HMAC-SHA-384, and RSASSA-PSS of 2048 bits.
 
-use std::ops::Range;
+use alloc::vec::Vec;
+use core::ops::Range;
 
-use aws_lc_rs::encoding::{AsDer, Pkcs8V1Der, PublicKeyX509Der};
-use aws_lc_rs::hmac;
-use aws_lc_rs::rand::SystemRandom as Generator;
-use aws_lc_rs::rsa::{KeyPair as RsaKeyPair, KeySize};
-use aws_lc_rs::signature::{KeyPair, ParsedPublicKey, RSA_PSS_2048_8192_SHA384, RSA_PSS_SHA384};
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
@@ -14,14 +10,28 @@ use crate::encoding::{self, pae, pae_vec};
 use crate::error::{InvalidKey, TokenError};
 use crate::key::{Pairs, cut, symmetric};
 use crate::paserk::{HASH_LEN, Identifies};
+use crate::primitives::{HmacSha384, RSA_SIGNATURE_LEN, RsaPublic, RsaSecret, aes_256_ctr};
 use crate::random::{self, Random, RandomnessUnavailable};
-use crate::v3::{V3, aes_256_ctr};
+use crate::v3::V3;
 use crate::version::{Context, Generates, Holds, Local, Mints, Opens, Public, Secret, Version};
 
 /// Version 1, which has been withdrawn: AES-256-CTR and HMAC-SHA-384, RSA of 2048 bits.
 ///
+/// Keys are sealed to RSA keys of 4096 bits with the feature `k1-seal`, which computes with the crate `rsa`: its constant time and
+/// blinding are all that stands against who measures how long unsealing takes (RUSTSEC-2023-0071).
+///
 /// It is named insecure for its public tokens: RSA of 2048 bits is at 112 bits of security, below what other versions
 /// offer. It is here to read what others still mint; new tokens are better [`V4`](crate::V4) or [`V3`].
+///
+/// It has no implicit assertions, so that asking for one does not compile:
+///
+/// ```compile_fail,E0277
+/// use countersign_paseto::{InsecureV1, Local, UntrustedToken};
+///
+/// fn asserting(token: UntrustedToken<InsecureV1, Local>) -> UntrustedToken<InsecureV1, Local> {
+///     token.asserting("context")
+/// }
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum InsecureV1 {}
 
@@ -69,9 +79,9 @@ impl Mints<Local> for InsecureV1 {
         let keys = LocalKeys::derive(key, &nonce);
         let mut body = [&nonce, payload].concat();
         let (_, ciphertext) = body.split_at_mut(nonce.len());
-        aes_256_ctr(&*keys.encryption, &keys.counter, ciphertext);
+        aes_256_ctr(&keys.encryption, &keys.counter, ciphertext);
         let tag = keys.tag(&nonce, ciphertext, context);
-        body.extend_from_slice(tag.as_ref());
+        body.extend_from_slice(&tag);
         Ok(body)
     }
 }
@@ -94,10 +104,10 @@ impl Opens<Local> for InsecureV1 {
             .split_last_chunk_mut::<TAG_LEN>()
             .ok_or(TokenError::NotAuthentic)?;
         let keys = LocalKeys::derive(key, nonce);
-        if !bool::from(keys.tag(nonce, ciphertext, context).as_ref().ct_eq(found)) {
+        if !bool::from(keys.tag(nonce, ciphertext, context).ct_eq(found)) {
             return Err(TokenError::NotAuthentic);
         }
-        aes_256_ctr(&*keys.encryption, &keys.counter, ciphertext);
+        aes_256_ctr(&keys.encryption, &keys.counter, ciphertext);
         Ok(nonce.len()..end)
     }
 }
@@ -106,7 +116,7 @@ impl Opens<Local> for InsecureV1 {
 #[derive(Clone)]
 #[expect(unnameable_types, reason = "key material is seen through `Key` alone")]
 pub struct VerifyingKey {
-    parsed: ParsedPublicKey,
+    key: RsaPublic,
     der: Vec<u8>,
 }
 
@@ -128,10 +138,8 @@ impl Holds<Public> for InsecureV1 {
         if modulus.first().is_none_or(|first| *first < 0x80) {
             return Err(InvalidKey::Invalid);
         }
-        let parsed = ParsedPublicKey::new(&RSA_PSS_2048_8192_SHA384, bytes)
-            .map_err(|_| InvalidKey::Invalid)?;
         Ok(VerifyingKey {
-            parsed,
+            key: RsaPublic::from_spki(bytes)?,
             der: bytes.to_vec(),
         })
     }
@@ -149,19 +157,19 @@ impl Opens<Public> for InsecureV1 {
         context: Context<'_>,
     ) -> Result<Range<usize>, TokenError> {
         let (payload, signature) = body
-            .split_last_chunk::<SIGNATURE_LEN>()
+            .split_last_chunk::<RSA_SIGNATURE_LEN>()
             .ok_or(TokenError::NotAuthentic)?;
-        key.parsed
-            .verify_sig(&signed(payload, context), signature)
-            .map_err(|_| TokenError::NotAuthentic)?;
-        Ok(0..payload.len())
+        match key.key.verify(&signed(payload, context), signature) {
+            true => Ok(0..payload.len()),
+            false => Err(TokenError::NotAuthentic),
+        }
     }
 }
 
 /// An RSA key pair and its DER.
 #[expect(unnameable_types, reason = "key material is seen through `Key` alone")]
 pub struct SigningKey {
-    pair: RsaKeyPair,
+    pair: RsaSecret,
     der: Zeroizing<Vec<u8>>,
     public: VerifyingKey,
 }
@@ -171,12 +179,8 @@ impl Holds<Secret> for InsecureV1 {
 
     /// An RSAPrivateKey of PKCS #1 (PASERK § secret, k1).
     fn parse(bytes: &[u8]) -> Result<Self::Material, InvalidKey> {
-        let pair = RsaKeyPair::from_der(bytes).map_err(|_| InvalidKey::Invalid)?;
-        let public: PublicKeyX509Der<'_> = pair
-            .public_key()
-            .as_der()
-            .map_err(|_| InvalidKey::Invalid)?;
-        let public = <Self as Holds<Public>>::parse(public.as_ref())?;
+        let pair = RsaSecret::from_pkcs1(bytes)?;
+        let public = <Self as Holds<Public>>::parse(&pair.public()?)?;
         Ok(SigningKey {
             pair,
             der: Zeroizing::new(bytes.to_vec()),
@@ -198,12 +202,9 @@ impl Holds<Secret> for InsecureV1 {
 }
 
 impl Generates<Secret> for InsecureV1 {
-    /// The primes come from AWS-LC, which takes no other source.
-    fn generate(_random: &dyn Random) -> Result<Self::Material, RandomnessUnavailable> {
-        let pair = RsaKeyPair::generate(KeySize::Rsa2048).map_err(|_| RandomnessUnavailable)?;
-        let pkcs8: Pkcs8V1Der<'_> = pair.as_der().map_err(|_| RandomnessUnavailable)?;
-        let (_, pkcs1) = pkcs8.as_ref().split_at(PKCS8_HEADER_LEN);
-        Ok(<Self as Holds<Secret>>::parse(pkcs1).expect("AWS-LC reads the key that it made"))
+    fn generate(random: &dyn Random) -> Result<Self::Material, RandomnessUnavailable> {
+        let der = RsaSecret::generate(2048, random)?;
+        Ok(<Self as Holds<Secret>>::parse(&der).expect("a key just made is one"))
     }
 }
 
@@ -216,22 +217,14 @@ impl Pairs for InsecureV1 {
 impl Mints<Secret> for InsecureV1 {
     type Purpose = Public;
 
-    /// PASETO Version 1 § Sign. The signature's salt comes from AWS-LC, which takes no other source.
+    /// PASETO Version 1 § Sign.
     fn seal(
         key: &Self::Material,
         payload: &[u8],
         context: Context<'_>,
-        _random: &dyn Random,
+        random: &dyn Random,
     ) -> Result<Vec<u8>, RandomnessUnavailable> {
-        let mut signature = [0; SIGNATURE_LEN];
-        key.pair
-            .sign(
-                &RSA_PSS_SHA384,
-                &Generator::new(),
-                &signed(payload, context),
-                &mut signature,
-            )
-            .map_err(|_| RandomnessUnavailable)?;
+        let signature = key.pair.sign(&signed(payload, context), random)?;
         Ok([payload, &signature].concat())
     }
 }
@@ -242,54 +235,37 @@ fn signed(payload: &[u8], context: Context<'_>) -> Vec<u8> {
 
 /// The nonce covers the payload too, so that a bad source of randomness repeats it for equal payloads alone.
 fn nonce(random: &[u8; 32], payload: &[u8]) -> [u8; 32] {
-    let key = hmac::Key::new(hmac::HMAC_SHA384, random);
-    let tag = hmac::sign(&key, payload);
-    *cut::<32, 16>(tag.as_ref()).0
+    let tag = HmacSha384::new(random).tag(&[payload]);
+    *cut::<32, 16>(&tag).0
 }
 
 /// The keys of one local token, split from the long-lived key by the first half of its nonce.
 struct LocalKeys {
     encryption: Zeroizing<[u8; 32]>,
     counter: [u8; 16],
-    authentication: hmac::Key,
+    authentication: HmacSha384,
 }
 
 impl LocalKeys {
     /// HKDF to 32 bytes each (RFC 5869): one block of HMAC-SHA-384, cut.
     fn derive(key: &[u8; 32], nonce: &[u8; 32]) -> Self {
         let (salt, counter) = cut::<16, 16>(nonce);
-        let salt = hmac::Key::new(hmac::HMAC_SHA384, &*salt);
-        let extracted = hmac::Key::new(hmac::HMAC_SHA384, hmac::sign(&salt, key).as_ref());
-        let expand = |label: &[u8]| {
-            let mut block = hmac::Context::with_key(&extracted);
-            block.update(label);
-            block.update(&[1]);
-            cut::<32, 16>(block.sign().as_ref()).0
-        };
+        let extracted = HmacSha384::new(&HmacSha384::new(&*salt).tag(&[key]));
+        let expand = |label: &[u8]| cut::<32, 16>(&extracted.tag(&[label, &[1]])).0;
         Self {
             encryption: expand(b"paseto-encryption-key"),
             counter,
-            authentication: hmac::Key::new(
-                hmac::HMAC_SHA384,
-                &*expand(b"paseto-auth-key-for-aead"),
-            ),
+            authentication: HmacSha384::new(&*expand(b"paseto-auth-key-for-aead")),
         }
     }
 
-    fn tag(&self, nonce: &[u8; 32], ciphertext: &[u8], context: Context<'_>) -> hmac::Tag {
-        let mut mac = hmac::Context::with_key(&self.authentication);
-        pae(
-            &[b"v1.local.", nonce, ciphertext, context.footer],
-            |bytes| mac.update(bytes),
-        );
-        mac.sign()
+    fn tag(&self, nonce: &[u8; 32], ciphertext: &[u8], context: Context<'_>) -> [u8; TAG_LEN] {
+        let pieces = [b"v1.local.", nonce.as_slice(), ciphertext, context.footer];
+        self.authentication.tag_of(|mac| pae(&pieces, mac))
     }
 }
 
 const TAG_LEN: usize = 48;
-const SIGNATURE_LEN: usize = 256;
-/// PKCS #8 before the PKCS #1 key of 2048 bits inside: version, algorithm, three lengths (RFC 5208 section 5).
-const PKCS8_HEADER_LEN: usize = 26;
 const SPKI_LEN: usize = 294;
 /// SubjectPublicKeyInfo up to the modulus of 2048 bits (RFC 8017 appendix A.1.1, RFC 3279 section 2.3.1).
 const SPKI_PREFIX: &[u8] =

@@ -1,17 +1,18 @@
 //! Version 2 (PASETO § Version 2): XChaCha20-Poly1305, and Ed25519. Keys are those of version 4.
 
-use std::ops::Range;
+use alloc::vec::Vec;
+use core::ops::Range;
 
-use aws_lc_rs::aead::{Aad, CHACHA20_POLY1305, LessSafeKey, Nonce, UnboundKey};
 use blake2::digest::Mac;
 use blake2::digest::consts::U24;
 use chacha20::{R20, hchacha};
-use zeroize::{Zeroize, Zeroizing};
+use zeroize::Zeroizing;
 
 use crate::encoding::pae_vec;
 use crate::error::{InvalidKey, TokenError};
 use crate::key::Pairs;
 use crate::paserk::{HASH_LEN, Identifies};
+use crate::primitives::{chacha20_poly1305_open, chacha20_poly1305_seal};
 use crate::random::{self, Random, RandomnessUnavailable};
 use crate::v4::{self, V4};
 use crate::version::{
@@ -88,15 +89,10 @@ impl Mints<Local> for V2 {
         let nonce = nonce(&random::bytes::<NONCE_LEN>(random)?, payload);
         let mut body = [&nonce, payload].concat();
         let (_, ciphertext) = body.split_at_mut(nonce.len());
-        let (cipher, short) = cipher(&key.key, &nonce);
-        let tag = cipher
-            .seal_in_place_separate_tag(
-                short,
-                Aad::from(authenticated(&nonce, context)),
-                ciphertext,
-            )
-            .expect("a token is shorter than ChaCha20's 256 GiB");
-        body.extend_from_slice(tag.as_ref());
+        let (derived, short) = derive(&key.key, &nonce);
+        let authenticated = authenticated(&nonce, context);
+        let tag = chacha20_poly1305_seal(&derived, short, &authenticated, ciphertext);
+        body.extend_from_slice(&tag);
         Ok(body)
     }
 }
@@ -111,11 +107,11 @@ impl Opens<Local> for V2 {
         let (nonce, sealed) = body
             .split_first_chunk_mut::<NONCE_LEN>()
             .ok_or(TokenError::NotAuthentic)?;
-        let (cipher, short) = cipher(&key.key, nonce);
-        let payload = cipher
-            .open_in_place(short, Aad::from(authenticated(nonce, context)), sealed)
-            .map_err(|_| TokenError::NotAuthentic)?;
-        Ok(NONCE_LEN..NONCE_LEN + payload.len())
+        let (derived, short) = derive(&key.key, nonce);
+        let authenticated = authenticated(nonce, context);
+        let length = chacha20_poly1305_open(&derived, short, &authenticated, sealed)
+            .ok_or(TokenError::NotAuthentic)?;
+        Ok(NONCE_LEN..NONCE_LEN + length)
     }
 }
 
@@ -129,7 +125,7 @@ impl Mints<Secret> for V2 {
         context: Context<'_>,
         _random: &dyn Random,
     ) -> Result<Vec<u8>, RandomnessUnavailable> {
-        Ok([payload, key.sign(&signed(payload, context)).as_ref()].concat())
+        Ok([payload, &key.sign(&signed(payload, context))].concat())
     }
 }
 
@@ -158,18 +154,13 @@ fn nonce(random: &[u8; NONCE_LEN], payload: &[u8]) -> [u8; NONCE_LEN] {
 }
 
 /// XChaCha20-Poly1305 as ChaCha20-Poly1305 under a derived key (draft-irtf-cfrg-xchacha-03 section 2.3).
-fn cipher(key: &[u8; 32], nonce: &[u8; NONCE_LEN]) -> (LessSafeKey, Nonce) {
+fn derive(key: &[u8; 32], nonce: &[u8; NONCE_LEN]) -> (Zeroizing<[u8; 32]>, [u8; 12]) {
     let (first, last) = nonce.split_at(16);
     let first = first.try_into().expect("the first 16 of 24 bytes");
-    let mut derived = hchacha::<R20>(key.into(), first);
-    let cipher = UnboundKey::new(&CHACHA20_POLY1305, &derived).expect("a key of 32 bytes");
-    derived.zeroize();
+    let derived = Zeroizing::new(hchacha::<R20>(key.into(), first).into());
     let mut short = [0; 12];
     short.split_at_mut(4).1.copy_from_slice(last);
-    (
-        LessSafeKey::new(cipher),
-        Nonce::assume_unique_for_key(short),
-    )
+    (derived, short)
 }
 
 fn authenticated(nonce: &[u8; NONCE_LEN], context: Context<'_>) -> Vec<u8> {

@@ -1,9 +1,8 @@
 //! Version 4 (PASETO § Version 4): XChaCha20 with keyed BLAKE2b, and Ed25519.
 
-use std::ops::Range;
+use alloc::vec::Vec;
+use core::ops::Range;
 
-use aws_lc_rs::digest;
-use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair};
 use blake2::Blake2b;
 use blake2::digest::Digest;
 use blake2::digest::consts::U33;
@@ -16,6 +15,7 @@ use crate::encoding::{pae, pae_vec};
 use crate::error::{InvalidKey, TokenError};
 use crate::key::{Key, Pairs, cut, symmetric};
 use crate::paserk::{HASH_LEN, Identifies};
+use crate::primitives::{Ed25519Secret, sha512};
 use crate::random::{self, Random, RandomnessUnavailable};
 use crate::version::{
     Asserts, Context, Generates, Holds, Local, Mints, Opens, Public, Secret, Version,
@@ -192,28 +192,27 @@ pub(crate) fn verify(
 /// An Ed25519 key pair, precomputed by AWS-LC, and its seed.
 #[expect(unnameable_types, reason = "key material is seen through `Key` alone")]
 pub struct SigningKey {
-    pair: Ed25519KeyPair,
+    pair: Ed25519Secret,
     seed: Zeroizing<[u8; 32]>,
     public: VerifyingKey,
 }
 
 impl SigningKey {
     fn from_seed(seed: Zeroizing<[u8; 32]>) -> Result<Self, InvalidKey> {
-        let pair = Ed25519KeyPair::from_seed_unchecked(&*seed).map_err(|_| InvalidKey::Invalid)?;
-        let public = <V4 as Holds<Public>>::parse(pair.public_key().as_ref())?;
+        let pair = Ed25519Secret::from_seed(&seed)?;
+        let public = <V4 as Holds<Public>>::parse(&pair.public())?;
         Ok(Self { pair, seed, public })
     }
 }
 
 impl SigningKey {
-    pub(crate) fn sign(&self, message: &[u8]) -> aws_lc_rs::signature::Signature {
+    pub(crate) fn sign(&self, message: &[u8]) -> [u8; 64] {
         self.pair.sign(message)
     }
 
     /// The X25519 pair of the same seed (RFC 8032 section 5.1.5, RFC 7748 section 4.1), for sealing.
     pub(crate) fn x25519(&self) -> Result<(Zeroizing<[u8; 32]>, MontgomeryPoint), InvalidKey> {
-        let hash = digest::digest(&digest::SHA512, &*self.seed);
-        let (scalar, _prefix) = cut::<32, 32>(hash.as_ref());
+        let (scalar, _prefix) = cut::<32, 32>(&*sha512(&[&*self.seed]));
         Ok((scalar, self.public.point()?.to_montgomery()))
     }
 }
@@ -269,7 +268,7 @@ impl Mints<Secret> for V4 {
         context: Context<'_>,
         _random: &dyn Random,
     ) -> Result<Vec<u8>, RandomnessUnavailable> {
-        Ok([payload, key.sign(&signed(payload, context)).as_ref()].concat())
+        Ok([payload, &key.sign(&signed(payload, context))].concat())
     }
 }
 

@@ -1,8 +1,8 @@
 //! Version 5, a draft: local tokens as version 3 has them, ML-DSA-87, and ML-KEM-1024 to seal keys.
 
-use std::ops::Range;
+use alloc::vec::Vec;
+use core::ops::Range;
 
-use aws_lc_rs::signature::{KeyPair, ML_DSA_87, ML_DSA_87_SIGNING, ParsedPublicKey, PqdsaKeyPair};
 use ml_kem::kem::{KeyExport, TryDecapsulate, TryKeyInit};
 use ml_kem::{DecapsulationKey1024, EncapsulationKey1024};
 use zeroize::Zeroizing;
@@ -10,8 +10,11 @@ use zeroize::Zeroizing;
 use crate::encoding::pae_vec;
 use crate::error::{InvalidKey, PaserkError, TokenError};
 use crate::key::{Pairs, cut, sized};
-use crate::paserk::suite::{AesCtr, sha384};
+use crate::paserk::suite::AesCtr;
 use crate::paserk::{HASH_LEN, Identifies, Pbkdf2, Protects, Seals, Wraps};
+use crate::primitives::{
+    ML_DSA_PUBLIC_LEN, ML_DSA_SIGNATURE_LEN, MlDsaPublic, MlDsaSecret, sha384,
+};
 use crate::random::{self, Random, RandomnessUnavailable};
 use crate::signer::SignsElsewhere;
 use crate::v3::{LocalKey, V3};
@@ -24,6 +27,26 @@ use crate::version::{
 ///
 /// Tokens of both purposes are safe against quantum computers. Nothing about it is stable until the specification is:
 /// see [`Version::DRAFT_REVISION`]. A public token has some 6,400 bytes.
+///
+/// Keys are sealed to keys of their own, [`SealPublic`], which a [`Public`] one is not:
+///
+/// ```
+/// use countersign_paseto::{Key, Local, SealSecret, SystemRandom, V5};
+///
+/// let server = Key::<V5, SealSecret>::generate(&SystemRandom)?;
+/// let key = Key::<V5, Local>::generate(&SystemRandom)?;
+/// let sealed = key.seal(&server.recipient(), &SystemRandom)?;
+/// assert_eq!(Key::unseal(&sealed, &server)?.id(), key.id());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// ```compile_fail,E0308
+/// use countersign_paseto::{Key, Local, Public, SystemRandom, V5};
+///
+/// fn seal(key: &Key<V5, Local>, to: &Key<V5, Public>) {
+///     key.seal(to, &SystemRandom).unwrap();
+/// }
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum V5 {}
 
@@ -86,7 +109,7 @@ impl Opens<Local> for V5 {
 #[derive(Clone)]
 #[expect(unnameable_types, reason = "key material is seen through `Key` alone")]
 pub struct VerifyingKey {
-    parsed: ParsedPublicKey,
+    key: MlDsaPublic,
     bytes: Vec<u8>,
 }
 
@@ -94,9 +117,9 @@ impl Holds<Public> for V5 {
     type Material = VerifyingKey;
 
     fn parse(bytes: &[u8]) -> Result<Self::Material, InvalidKey> {
-        let bytes = sized::<PUBLIC_LEN>(bytes)?.to_vec();
-        let parsed = ParsedPublicKey::new(&ML_DSA_87, &bytes).map_err(|_| InvalidKey::Invalid)?;
-        Ok(VerifyingKey { parsed, bytes })
+        let key = MlDsaPublic::from_bytes(sized::<ML_DSA_PUBLIC_LEN>(bytes)?)?;
+        let bytes = bytes.to_vec();
+        Ok(VerifyingKey { key, bytes })
     }
 
     fn serialize(material: &Self::Material) -> Zeroizing<Vec<u8>> {
@@ -111,28 +134,30 @@ impl Opens<Public> for V5 {
         context: Context<'_>,
     ) -> Result<Range<usize>, TokenError> {
         let (payload, signature) = body
-            .split_last_chunk::<SIGNATURE_LEN>()
+            .split_last_chunk::<ML_DSA_SIGNATURE_LEN>()
             .ok_or(TokenError::NotAuthentic)?;
-        key.parsed
-            .verify_sig(&V5::message(key, payload, context), signature)
-            .map_err(|_| TokenError::NotAuthentic)?;
-        Ok(0..payload.len())
+        match key
+            .key
+            .verify(&V5::message(key, payload, context), signature)
+        {
+            true => Ok(0..payload.len()),
+            false => Err(TokenError::NotAuthentic),
+        }
     }
 }
 
 /// An ML-DSA-87 key pair, expanded once, and its seed.
 #[expect(unnameable_types, reason = "key material is seen through `Key` alone")]
 pub struct SigningKey {
-    pair: PqdsaKeyPair,
+    pair: MlDsaSecret,
     seed: Zeroizing<[u8; 32]>,
     public: VerifyingKey,
 }
 
 impl SigningKey {
     fn from_seed(seed: Zeroizing<[u8; 32]>) -> Result<Self, InvalidKey> {
-        let pair =
-            PqdsaKeyPair::from_seed(&ML_DSA_87_SIGNING, &*seed).map_err(|_| InvalidKey::Invalid)?;
-        let public = <V5 as Holds<Public>>::parse(pair.public_key().as_ref())?;
+        let pair = MlDsaSecret::from_seed(&seed)?;
+        let public = <V5 as Holds<Public>>::parse(pair.public())?;
         Ok(Self { pair, seed, public })
     }
 }
@@ -166,7 +191,6 @@ impl Pairs for V5 {
 impl Mints<Secret> for V5 {
     type Purpose = Public;
 
-    /// The signature's own randomness comes from AWS-LC, which takes no other source.
     fn seal(
         key: &Self::Material,
         payload: &[u8],
@@ -174,8 +198,7 @@ impl Mints<Secret> for V5 {
         _random: &dyn Random,
     ) -> Result<Vec<u8>, RandomnessUnavailable> {
         let message = V5::message(&key.public, payload, context);
-        let signature = V5::sign(key, &message).ok_or(RandomnessUnavailable)?;
-        Ok([payload, &signature].concat())
+        Ok([payload, &key.pair.sign(&message)?].concat())
     }
 }
 
@@ -191,9 +214,10 @@ impl SignsElsewhere for V5 {
     }
 
     fn sign(key: &SigningKey, message: &[u8]) -> Option<Vec<u8>> {
-        let mut signature = vec![0; SIGNATURE_LEN];
-        key.pair.sign(message, &mut signature).ok()?;
-        Some(signature)
+        key.pair
+            .sign(message)
+            .ok()
+            .map(|signature| signature.to_vec())
     }
 }
 
@@ -289,13 +313,11 @@ fn keys(header: &[u8], shared: &[u8], sealed: &[u8], to: &EncapsulationKey1024) 
     let to = to.to_bytes();
     let split = sha384(&[&[1], header, shared, sealed, &to]);
     let authentication = sha384(&[&[2], header, shared, sealed, &to]);
-    let (encryption, counter) = cut(split.as_ref());
-    AesCtr::new(encryption, counter, authentication.as_ref())
+    let (encryption, counter) = cut(&*split);
+    AesCtr::new(encryption, counter, &*authentication)
 }
 
 /// The pull requests that are the draft of versions 5 and 6, and when they were last read.
 pub(crate) const REVISION: &str = "paseto-spec#36 paserk#22 2026-05";
 
-const PUBLIC_LEN: usize = 2592;
-const SIGNATURE_LEN: usize = 4627;
 const SEAL_PUBLIC_LEN: usize = 1568;

@@ -1,6 +1,7 @@
 //! Version 6, a draft: local tokens as version 4 has them, SLH-DSA-SHA2-128s, and X-Wing to seal keys.
 
-use std::ops::Range;
+use alloc::vec::Vec;
+use core::ops::Range;
 
 use blake2::Blake2b;
 use blake2::digest::Digest;

@@ -1,6 +1,7 @@
 //! Versions, purposes and kinds of key as types, so that mixing them up does not compile.
 
-use std::ops::Range;
+use alloc::vec::Vec;
+use core::ops::Range;
 
 use zeroize::Zeroizing;
 

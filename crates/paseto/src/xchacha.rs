@@ -1,6 +1,7 @@
 //! XChaCha20 with keyed BLAKE2b: local tokens of versions 4 and 6, and BLAKE2b for keys inside keys.
 
-use std::ops::Range;
+use alloc::vec::Vec;
+use core::ops::Range;
 
 use blake2::Blake2bMac;
 use blake2::digest::array::{Array, ArraySize};

@@ -17,9 +17,9 @@ pub(crate) enum KeyCommand {
         /// The version of PASETO.
         #[arg(long, value_enum)]
         version: PasetoVersion,
-        /// What its tokens are for: encrypted under one key, or signed with the secret one of two.
+        /// What it is for: to encrypt tokens, to sign them, or to have keys sealed to it.
         #[arg(long, value_enum)]
-        purpose: TokenPurpose,
+        purpose: KeyPurpose,
         #[command(flatten)]
         output: SecretOutput,
     },
@@ -190,9 +190,9 @@ pub(crate) enum PasetoVersion {
     V3,
     /// XChaCha20 with BLAKE2b, Ed25519.
     V4,
-    /// A draft.
+    /// A draft: NIST's algorithms, ML-DSA-87.
     V5,
-    /// A draft.
+    /// A draft: XChaCha20 with BLAKE2b, SLH-DSA.
     V6,
 }
 
@@ -223,13 +223,15 @@ impl fmt::Display for PasetoVersion {
     }
 }
 
-/// What tokens are for.
+/// What a key is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum TokenPurpose {
-    /// Encrypted: one key mints and verifies.
+pub(crate) enum KeyPurpose {
+    /// Tokens that are encrypted: one key mints and verifies.
     Local,
-    /// Signed: anyone with the public key verifies.
+    /// Tokens that are signed: anyone with the public key verifies.
     Public,
+    /// Keys that are sealed to its public half; in v2, v3 and v4 the same as `public`.
+    Seal,
 }
 
 fn moment(text: &str) -> Result<Timestamp, String> {

@@ -1,9 +1,11 @@
 //! Reads registered and private claims in one pass, each name once, with a limit on nesting.
 
-use std::borrow::Cow;
-use std::collections::BTreeSet;
-use std::fmt;
-use std::marker::PhantomData;
+use alloc::borrow::Cow;
+use alloc::borrow::ToOwned;
+use alloc::collections::BTreeSet;
+use alloc::string::{String, ToString};
+use core::fmt;
+use core::marker::PhantomData;
 
 use serde::de::value::CowStrDeserializer;
 use serde::de::{
@@ -24,11 +26,10 @@ pub(crate) struct Parsed<C> {
 ///
 /// # Errors
 ///
-/// [`TokenError::Unreadable`], or [`ClaimError::Duplicate`] for a name that occurs twice.
+/// [`TokenError::TooDeep`], [`TokenError::NotUtf8`], [`TokenError::Unreadable`], or [`ClaimError::Duplicate`] for a name that occurs twice.
 pub(crate) fn parse<'de, C: Deserialize<'de>>(payload: &'de [u8]) -> Result<Parsed<C>, TokenError> {
     check_nesting(payload)?;
-    let payload =
-        std::str::from_utf8(payload).map_err(|error| TokenError::Unreadable(error.to_string()))?;
+    let payload = core::str::from_utf8(payload).map_err(|_| TokenError::NotUtf8)?;
     let mut registered = Registered::default();
     let mut names = Names::default();
     let mut json = serde_json::Deserializer::from_str(payload);
@@ -310,6 +311,8 @@ const MAX_NESTING: usize = 32;
 
 #[cfg(test)]
 mod tests {
+    use alloc::format;
+
     use serde_json::{Map, Value, json};
 
     use super::*;
@@ -373,6 +376,11 @@ mod tests {
             );
             assert!(refused, "{payload}");
         }
-        assert!(parse::<()>(b"{\"a\":\"\xff\"}").is_err());
+    }
+
+    #[test]
+    fn what_is_not_utf_8_is_refused() {
+        let refused = parse::<()>(b"{\"a\":\"\xff\"}").map(drop);
+        assert_eq!(refused, Err(TokenError::NotUtf8));
     }
 }

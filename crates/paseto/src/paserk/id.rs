@@ -1,7 +1,10 @@
 //! Key ids: `lid`, `pid` and `sid` (PASERK § ID).
 
-use std::fmt;
-use std::str::FromStr;
+use alloc::borrow::ToOwned;
+use alloc::format;
+use alloc::string::String;
+use core::fmt;
+use core::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 

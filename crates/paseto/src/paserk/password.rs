@@ -1,11 +1,13 @@
 //! Keys under a password: `local-pw` and `secret-pw` (PASERK § PBKW).
 
-use std::fmt;
-use std::marker::PhantomData;
-use std::num::NonZeroU32;
+use alloc::format;
+use alloc::string::String;
+use alloc::{vec, vec::Vec};
+use core::fmt;
+use core::marker::PhantomData;
+use core::num::NonZeroU32;
 
 use argon2::{Algorithm, Argon2, Params};
-use aws_lc_rs::pbkdf2;
 use zeroize::Zeroizing;
 
 use super::pie::Wraps;
@@ -14,6 +16,7 @@ use super::{Confidential, decode};
 use crate::encoding;
 use crate::error::PaserkError;
 use crate::key::Key;
+use crate::primitives::pbkdf2_sha384;
 use crate::random::Random;
 use crate::v1::InsecureV1;
 use crate::v2::V2;
@@ -174,7 +177,7 @@ impl Protects for V4 {
 }
 
 /// How much work a password costs: [`Argon2id`] or [`Pbkdf2`].
-pub trait WorkFactor: Copy + Default + PartialEq + std::fmt::Debug {
+pub trait WorkFactor: Copy + Default + PartialEq + core::fmt::Debug {
     #[doc(hidden)]
     const LEN: usize;
 
@@ -293,15 +296,7 @@ impl WorkFactor for Pbkdf2 {
 
     fn stretch(&self, password: &[u8], salt: &[u8]) -> Result<Zeroizing<[u8; 32]>, PaserkError> {
         let iterations = NonZeroU32::new(self.iterations).ok_or(PaserkError::BadWorkFactor)?;
-        let mut stretched = Zeroizing::new([0; 32]);
-        pbkdf2::derive(
-            pbkdf2::PBKDF2_HMAC_SHA384,
-            iterations,
-            salt,
-            password,
-            &mut *stretched,
-        );
-        Ok(stretched)
+        Ok(pbkdf2_sha384(password, salt, iterations))
     }
 }
 

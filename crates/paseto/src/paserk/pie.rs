@@ -1,5 +1,8 @@
 //! Keys wrapped under another key: `local-wrap.pie` and `secret-wrap.pie` (PASERK § Wrap, § PIE).
 
+use alloc::format;
+use alloc::string::String;
+
 use super::suite::{AesCtr, Suite, XChaCha};
 use super::{Confidential, decode};
 use crate::encoding;

@@ -1,20 +1,22 @@
 //! Local keys sealed to a public key: `seal` (PASERK § PKE).
 
-use aws_lc_rs::agreement::{self, ECDH_P384, UnparsedPublicKey};
-use aws_lc_rs::encoding::{AsBigEndian, EcPublicKeyCompressedBin};
-use aws_lc_rs::{digest, hmac};
+use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
+
 use blake2::Blake2b;
 use blake2::digest::Digest;
 use blake2::digest::consts::U24;
 use curve25519_dalek::MontgomeryPoint;
 use zeroize::Zeroizing;
 
-use super::decode;
 use super::pie::Wraps;
-use super::suite::{AesCtr, Suite, XChaCha, blake2b_256, sha384};
+use super::suite::{AesCtr, Suite, XChaCha, blake2b_256};
+use super::{Confidential, decode};
 use crate::encoding;
-use crate::error::{InvalidKey, PaserkError};
+use crate::error::PaserkError;
 use crate::key::{Key, Pairs, cut};
+use crate::primitives::{P384_POINT_LEN, P384Secret, sha384};
 use crate::random::{self, Random, RandomnessUnavailable};
 use crate::v2::V2;
 use crate::v3::V3;
@@ -101,7 +103,7 @@ pub trait Seals: Wraps + Holds<<Self as Seals>::To> + Holds<<Self as Seals>::Wit
     /// The kind of key to seal to: [`Public`], or [`SealPublic`](crate::SealPublic) where signing keys cannot do it.
     type To: Kind;
     /// The kind of key to unseal with: [`Secret`] or [`SealSecret`](crate::SealSecret).
-    type With: Kind;
+    type With: Confidential;
 
     /// The length of an ephemeral public key or a ciphertext.
     #[doc(hidden)]
@@ -214,7 +216,7 @@ fn x25519_keys(header: &[u8], shared: &[u8; 32], ephemeral: &[u8; 32], to: &[u8;
 impl Seals for V3 {
     type To = Public;
     type With = Secret;
-    const SEALED_LEN: usize = 49;
+    const SEALED_LEN: usize = P384_POINT_LEN;
 
     fn recipient(secret: &<Self as Holds<Secret>>::Material) -> <Self as Holds<Public>>::Material {
         V3::public(secret)
@@ -226,62 +228,53 @@ impl Seals for V3 {
         random: &dyn Random,
     ) -> Result<(Vec<u8>, AesCtr), PaserkError> {
         let secret = ephemeral_p384(random)?;
-        let ephemeral = compressed(&secret)?;
-        let keys = p384_keys(&secret, &to.compressed, header, &ephemeral, &to.compressed)?;
-        Ok((ephemeral, keys))
+        let keys = p384_keys(
+            &secret,
+            &to.compressed,
+            header,
+            secret.public(),
+            &to.compressed,
+        )?;
+        Ok((secret.public().to_vec(), keys))
     }
 
     fn decapsulate(
         secret: &<Self as Holds<Secret>>::Material,
         header: &[u8],
-        ephemeral: &[u8],
+        sealed: &[u8],
     ) -> Result<AesCtr, PaserkError> {
-        let public = &secret.public.compressed;
-        p384_keys(&secret.agreement, ephemeral, header, ephemeral, public)
+        p384_keys(
+            &secret.pair,
+            sealed,
+            header,
+            sealed,
+            &secret.public.compressed,
+        )
     }
 }
 
 /// Draws again in the case, met once in 2^190 draws, that the number is not below the group's order.
-fn ephemeral_p384(random: &dyn Random) -> Result<agreement::PrivateKey, RandomnessUnavailable> {
+fn ephemeral_p384(random: &dyn Random) -> Result<P384Secret, RandomnessUnavailable> {
     for _ in 0..8 {
-        let scalar = Zeroizing::new(random::bytes::<48>(random)?);
-        if let Ok(secret) = p384(&*scalar) {
+        let scalar = Zeroizing::new(random::bytes(random)?);
+        if let Ok(secret) = P384Secret::from_scalar(&scalar) {
             return Ok(secret);
         }
     }
     Err(RandomnessUnavailable)
 }
 
-fn p384(scalar: &[u8]) -> Result<agreement::PrivateKey, InvalidKey> {
-    agreement::PrivateKey::from_private_key(&ECDH_P384, scalar).map_err(|_| InvalidKey::Invalid)
-}
-
-fn compressed(secret: &agreement::PrivateKey) -> Result<Vec<u8>, InvalidKey> {
-    let point = secret
-        .compute_public_key()
-        .map_err(|_| InvalidKey::Invalid)?;
-    let compressed: EcPublicKeyCompressedBin<'_> =
-        point.as_be_bytes().map_err(|_| InvalidKey::Invalid)?;
-    Ok(compressed.as_ref().to_vec())
-}
-
 /// Agrees with `peer`; a point that is not on the curve seals nothing.
 fn p384_keys(
-    secret: &agreement::PrivateKey,
+    secret: &P384Secret,
     peer: &[u8],
     header: &[u8],
     ephemeral: &[u8],
-    to: &[u8],
+    to: &[u8; P384_POINT_LEN],
 ) -> Result<AesCtr, PaserkError> {
-    let peer = UnparsedPublicKey::new(&ECDH_P384, peer);
-    agreement::agree(secret, peer, PaserkError::NotAuthentic, |shared| {
-        let split = sha384(&[&[1], header, shared, ephemeral, to]);
-        let authentication: digest::Digest = sha384(&[&[2], header, shared, ephemeral, to]);
-        let (encryption, counter) = cut(split.as_ref());
-        Ok(AesCtr {
-            encryption,
-            counter,
-            authentication: hmac::Key::new(hmac::HMAC_SHA384, authentication.as_ref()),
-        })
-    })
+    let shared = secret.agree(peer).ok_or(PaserkError::NotAuthentic)?;
+    let split = sha384(&[&[1], header, &*shared, ephemeral, to]);
+    let authentication = sha384(&[&[2], header, &*shared, ephemeral, to]);
+    let (encryption, counter) = cut(&*split);
+    Ok(AesCtr::new(encryption, counter, &*authentication))
 }

@@ -1,6 +1,7 @@
 //! Encryption and authentication of keys inside keys: XChaCha20 with BLAKE2b, AES-256-CTR with HMAC-SHA-384.
 
-use aws_lc_rs::{digest, hmac};
+use alloc::vec::Vec;
+
 use blake2::digest::consts::{U32, U56};
 use blake2::digest::{Digest, Mac};
 use blake2::{Blake2b, Blake2bMac};
@@ -11,7 +12,7 @@ use zeroize::{Zeroize, Zeroizing};
 
 use crate::error::PaserkError;
 use crate::key::cut;
-use crate::v3::aes_256_ctr;
+use crate::primitives::{HmacSha384, aes_256_ctr, sha384};
 use crate::xchacha::{keyed, keyed_hash};
 
 /// The keys of one wrapping: they encrypt, then authenticate.
@@ -85,9 +86,9 @@ impl Suite for XChaCha {
 /// Of versions 1 and 3.
 #[expect(unnameable_types, reason = "seen by the versions alone")]
 pub struct AesCtr {
-    pub(crate) encryption: Zeroizing<[u8; 32]>,
-    pub(crate) counter: [u8; 16],
-    pub(crate) authentication: hmac::Key,
+    encryption: Zeroizing<[u8; 32]>,
+    counter: [u8; 16],
+    authentication: HmacSha384,
 }
 
 impl AesCtr {
@@ -99,7 +100,7 @@ impl AesCtr {
         Self {
             encryption,
             counter,
-            authentication: hmac::Key::new(hmac::HMAC_SHA384, authentication),
+            authentication: HmacSha384::new(authentication),
         }
     }
 }
@@ -109,35 +110,24 @@ impl Suite for AesCtr {
     const NONCE_LEN: usize = 16;
 
     fn of_wrapping(key: &[u8; 32], nonce: &[u8; 32]) -> Self {
-        let key = hmac::Key::new(hmac::HMAC_SHA384, key);
-        let split = hmac_of(&key, &[&[0x80], nonce]);
-        let (encryption, counter) = cut(split.as_ref());
-        let authentication = hmac_of(&key, &[&[0x81], nonce]);
-        let (authentication, _) = authentication.as_ref().split_at(32);
-        Self {
-            encryption,
-            counter,
-            authentication: hmac::Key::new(hmac::HMAC_SHA384, authentication),
-        }
+        let key = HmacSha384::new(key);
+        let (encryption, counter) = cut(&*Zeroizing::new(key.tag(&[&[0x80], nonce])));
+        let (authentication, _) = cut::<32, 16>(&*Zeroizing::new(key.tag(&[&[0x81], nonce])));
+        Self::new(encryption, counter, &*authentication)
     }
 
     fn of_password(stretched: &[u8; 32], nonce: &[u8]) -> Self {
-        let encryption = sha384(&[&[0xff], stretched]);
-        let (encryption, _unused) = cut::<32, 16>(encryption.as_ref());
-        let authentication = sha384(&[&[0xfe], stretched]);
-        Self {
-            encryption,
-            counter: nonce.try_into().expect("a nonce of 16 bytes"),
-            authentication: hmac::Key::new(hmac::HMAC_SHA384, authentication.as_ref()),
-        }
+        let (encryption, _unused) = cut::<32, 16>(&*sha384(&[&[0xff], stretched]));
+        let counter = nonce.try_into().expect("a nonce of 16 bytes");
+        Self::new(encryption, counter, &*sha384(&[&[0xfe], stretched]))
     }
 
     fn apply_keystream(&self, bytes: &mut [u8]) {
-        aes_256_ctr(&*self.encryption, &self.counter, bytes);
+        aes_256_ctr(&self.encryption, &self.counter, bytes);
     }
 
     fn tag(&self, pieces: &[&[u8]]) -> Vec<u8> {
-        hmac_of(&self.authentication, pieces).as_ref().to_vec()
+        self.authentication.tag(pieces).to_vec()
     }
 }
 
@@ -147,16 +137,4 @@ pub(crate) fn blake2b_256(pieces: &[&[u8]]) -> Zeroizing<[u8; 32]> {
         .iter()
         .for_each(|piece| Digest::update(&mut hash, piece));
     Zeroizing::new(hash.finalize().into())
-}
-
-pub(crate) fn sha384(pieces: &[&[u8]]) -> digest::Digest {
-    let mut hash = digest::Context::new(&digest::SHA384);
-    pieces.iter().for_each(|piece| hash.update(piece));
-    hash.finish()
-}
-
-fn hmac_of(key: &hmac::Key, pieces: &[&[u8]]) -> hmac::Tag {
-    let mut mac = hmac::Context::with_key(key);
-    pieces.iter().for_each(|piece| mac.update(piece));
-    mac.sign()
 }

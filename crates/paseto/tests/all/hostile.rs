@@ -28,6 +28,8 @@ fn check(text: &str, expected: TokenError) {
 const PARTS: TokenError = TokenError::Malformed("it has not three or four parts");
 const EMPTY_FOOTER: TokenError = TokenError::Malformed("its footer part is empty");
 const PAYLOAD: TokenError = TokenError::Malformed("the payload is not canonical base64url");
+const PADDED_PAYLOAD: TokenError = TokenError::Malformed("the payload is padded");
+const PADDED_FOOTER: TokenError = TokenError::Malformed("the footer is padded");
 const FOOTER: TokenError = TokenError::Malformed("the footer is not canonical base64url");
 
 #[test]
@@ -36,8 +38,8 @@ fn a_token_has_one_text() {
     let bare = token.rsplit_once('.').unwrap().0;
     check(&format!("{bare}."), EMPTY_FOOTER);
     check(&format!("{token}."), PARTS);
-    check(&format!("{token}=="), FOOTER);
-    check(&format!("{bare}=="), PAYLOAD);
+    check(&format!("{token}=="), PADDED_FOOTER);
+    check(&format!("{bare}=="), PADDED_PAYLOAD);
     check("v4.local.AB", PAYLOAD);
     check("v4.local.AA.AB", FOOTER);
     check("v4.local.A A", PAYLOAD);

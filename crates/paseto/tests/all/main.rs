@@ -23,6 +23,9 @@ mod properties;
 #[cfg(test)]
 mod ring;
 #[cfg(test)]
+#[cfg(feature = "k1-seal")]
+mod rsa_kem;
+#[cfg(test)]
 mod signer;
 #[cfg(test)]
 mod support;

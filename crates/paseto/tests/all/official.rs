@@ -147,7 +147,12 @@ where
         footer: opened.footer(),
         assertion: assertion.as_bytes(),
     };
-    let minted = V::mint(&key, opened.payload(), envelope, hex(vector, "nonce"));
+    // what signs with chance takes some where the vector has none
+    let nonce = match text(vector, "nonce") {
+        "" => vec![7; 64],
+        _ => hex(vector, "nonce"),
+    };
+    let minted = V::mint(&key, opened.payload(), envelope, nonce);
     if deterministic {
         assert_eq!(minted, text(vector, "token"), "{name}");
     }
@@ -241,7 +246,7 @@ fn protected<V: Protects + Holds<K>, K: Confidential>(version: &str) {
     }
 }
 
-fn sealed<V: Seals>(version: &str) {
+pub(crate) fn sealed<V: Seals>(version: &str) {
     for vector in vectors(&format!("paserk/{version}.seal.json")) {
         let name = text(&vector, "name");
         let secret = Key::<V, V::With>::from_bytes(&sealing_secret(&vector)).ok();

@@ -7,6 +7,8 @@ use countersign_paseto::{
     Holds, InsecureV1, Key, Kind, Local, Opens, Pairs, Public, Purpose, Secret, UntrustedToken, V2,
     V3, V4,
 };
+#[cfg(feature = "draft")]
+use countersign_paseto::{V5, V6};
 use serde_json::Value;
 
 use crate::support::text;
@@ -14,9 +16,13 @@ use crate::support::text;
 #[test]
 fn every_vector_of_our_own_still_holds() {
     let vectors: Vec<Value> = serde_json::from_str(include_str!("../vectors.json")).unwrap();
-    assert_eq!(vectors.len(), 4 * 9 + 3);
+    assert_eq!(vectors.len(), 6 * 9 + 6);
     for vector in vectors {
         match (text(&vector, "key").split_at(2).0, text(&vector, "type")) {
+            #[cfg(feature = "k1-seal")]
+            ("k1", "seal") => sealed::<InsecureV1>(&vector),
+            #[cfg(not(feature = "k1-seal"))]
+            ("k1", "seal") => {}
             ("k1", _) => check::<InsecureV1>(&vector),
             ("k2", "seal") => sealed::<V2>(&vector),
             ("k2", _) => check::<V2>(&vector),
@@ -24,6 +30,16 @@ fn every_vector_of_our_own_still_holds() {
             ("k3", _) => check::<V3>(&vector),
             ("k4", "seal") => sealed::<V4>(&vector),
             ("k4", _) => check::<V4>(&vector),
+            #[cfg(feature = "draft")]
+            ("k5", "seal") => sealed::<V5>(&vector),
+            #[cfg(feature = "draft")]
+            ("k5", _) => check::<V5>(&vector),
+            #[cfg(feature = "draft")]
+            ("k6", "seal") => sealed::<V6>(&vector),
+            #[cfg(feature = "draft")]
+            ("k6", _) => check::<V6>(&vector),
+            #[cfg(not(feature = "draft"))]
+            ("k5" | "k6", _) => {}
             other => panic!("{other:?}"),
         }
     }

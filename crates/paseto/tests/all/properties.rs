@@ -137,3 +137,14 @@ proptest! {
         every_wrapping::<V4>();
     }
 }
+
+#[cfg(feature = "draft")]
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(8))]
+
+    #[test]
+    fn what_is_minted_and_wrapped_in_version_5_is_opened(payload in bytes(), footer in bytes()) {
+        both_purposes::<countersign_paseto::V5>(&payload, &footer);
+        every_wrapping::<countersign_paseto::V5>();
+    }
+}

@@ -70,6 +70,15 @@ fn a_token_signed_elsewhere_verifies() {
 }
 
 #[test]
+#[cfg(feature = "draft")]
+fn a_token_of_a_draft_signed_elsewhere_verifies() {
+    use countersign_paseto::{V5, V6};
+
+    round_trip(Key::<V5, Secret>::generate(&SystemRandom).unwrap());
+    round_trip(Key::<V6, Secret>::generate(&SystemRandom).unwrap());
+}
+
+#[test]
 fn a_wrong_signature_is_not_released() {
     for length in [0, 63, 64, 65, 128] {
         assert_eq!(

@@ -224,6 +224,16 @@ enum Fault {
     Refused(PaserkError),
 }
 
+impl KeyFileError {
+    /// Why the text gives no key, where it is the text's fault.
+    pub(super) fn reason(&self) -> Option<&PaserkError> {
+        match &self.fault {
+            Fault::Refused(error) => Some(error),
+            _ => None,
+        }
+    }
+}
+
 impl fmt::Display for KeyFileError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let name = &self.name;

@@ -8,17 +8,19 @@ use std::path::Path;
 
 use countersign_paseto::paserk::{Confidential, ProtectedKey, WorkLimits};
 use countersign_paseto::{
-    Holds, Key, KeyId, Local, PaserkError, Public, RandomnessUnavailable, Secret, SystemRandom,
+    Holds, InvalidKey, Key, KeyId, Local, PaserkError, Public, RandomnessUnavailable, Secret,
+    SystemRandom,
 };
 use serde::Serialize;
 use zeroize::Zeroizing;
 
+use self::file::KeyFileError;
 pub(super) use self::file::{KeyFile, Kind};
-use self::version::{NotOffered, Offered, SealFault, with_version};
+use self::version::{Offered, with_version};
 use super::input::{Input, check_stdin};
 use super::secret_file::SecretFile;
 use super::show::{self, Show};
-use crate::cli::{Format, KeyCommand, SecretOutput, TokenPurpose};
+use crate::cli::{Format, KeyCommand, KeyPurpose, SecretOutput};
 use crate::report::{Failure, Report};
 
 /// `countersign key …`.
@@ -92,12 +94,11 @@ pub(crate) fn key(command: KeyCommand, format: Format) -> Result<(), Failure> {
 /// A PASERK that a verb made.
 type Made = Result<Zeroizing<String>, Failure>;
 
-fn generate<V: Offered>(purpose: TokenPurpose) -> Made {
+fn generate<V: Offered>(purpose: KeyPurpose) -> Made {
     let made = match purpose {
-        TokenPurpose::Local => Key::<V, Local>::generate(&SystemRandom).map(|key| key.to_paserk()),
-        TokenPurpose::Public => {
-            Key::<V, Secret>::generate(&SystemRandom).map(|key| key.to_paserk())
-        }
+        KeyPurpose::Local => Key::<V, Local>::generate(&SystemRandom).map(|key| key.to_paserk()),
+        KeyPurpose::Public => Key::<V, Secret>::generate(&SystemRandom).map(|key| key.to_paserk()),
+        KeyPurpose::Seal => Key::<V, V::With>::generate(&SystemRandom).map(|key| key.to_paserk()),
     };
     Ok(made.map_err(NoRandomness)?)
 }
@@ -105,27 +106,51 @@ fn generate<V: Offered>(purpose: TokenPurpose) -> Made {
 /// The public half, or a public key as PASERK.
 fn public<V: Offered>(key: &KeyFile) -> Made {
     let public = match key.kind() {
-        Kind::Public => key.key::<V, Public>()?,
-        _ => key.key::<V, Secret>()?.public(),
+        Kind::Public => either(
+            || key.key::<V, Public>().map(|key| key.to_paserk()),
+            || key.key::<V, V::To>().map(|key| key.to_paserk()),
+        ),
+        _ => either(
+            || key.key::<V, Secret>().map(|key| key.public().to_paserk()),
+            || {
+                key.key::<V, V::With>()
+                    .map(|key| key.recipient().to_paserk())
+            },
+        ),
     };
-    Ok(public.to_paserk())
+    Ok(public?)
 }
 
 fn id<V: Offered>(key: &KeyFile) -> Made {
     let id = match key.kind() {
-        Kind::Local => key.key::<V, Local>()?.id(),
-        Kind::Public => key.key::<V, Public>()?.id(),
-        Kind::Secret => key.key::<V, Secret>()?.id(),
-        _ => return Err(key.not("a plain key").into()),
+        Kind::Local => key.key::<V, Local>().map(|key| key.id()),
+        Kind::Public => either(
+            || key.key::<V, Public>().map(|key| key.id()),
+            || key.key::<V, V::To>().map(|key| key.id()),
+        ),
+        Kind::Secret => either(
+            || key.key::<V, Secret>().map(|key| key.id()),
+            || key.key::<V, V::With>().map(|key| key.id()),
+        ),
+        _ => Err(key.not("a plain key")),
     };
-    Ok(Zeroizing::new(id.to_string()))
+    Ok(Zeroizing::new(id?.to_string()))
 }
 
 fn wrap<V: Offered>(key: &KeyFile, with: &KeyFile) -> Made {
     let with = with.key::<V, Local>()?;
     let wrapped = match key.kind() {
         Kind::Local => key.key::<V, Local>()?.wrap(&with, &SystemRandom),
-        Kind::Secret => key.key::<V, Secret>()?.wrap(&with, &SystemRandom),
+        Kind::Secret => either(
+            || {
+                key.key::<V, Secret>()
+                    .map(|key| key.wrap(&with, &SystemRandom))
+            },
+            || {
+                key.key::<V, V::With>()
+                    .map(|key| key.wrap(&with, &SystemRandom))
+            },
+        )?,
         _ => return Err(key.not("a local or a secret key").into()),
     };
     let wrapped = wrapped.map_err(NoRandomness)?;
@@ -137,7 +162,10 @@ fn unwrap<V: Offered>(wrapped: &KeyFile, with: &KeyFile) -> Made {
     let text = wrapped.paserk();
     let key = match wrapped.kind() {
         Kind::LocalWrapped => plain(Key::<V, Local>::unwrap(text, &with)),
-        Kind::SecretWrapped => plain(Key::<V, Secret>::unwrap(text, &with)),
+        Kind::SecretWrapped => either(
+            || plain(Key::<V, Secret>::unwrap(text, &with)),
+            || plain(Key::<V, V::With>::unwrap(text, &with)),
+        ),
         _ => return Err(wrapped.not("a wrapped key").into()),
     };
     Ok(key.map_err(|error| wrapped.refused(error))?)
@@ -145,13 +173,21 @@ fn unwrap<V: Offered>(wrapped: &KeyFile, with: &KeyFile) -> Made {
 
 fn protect<V: Offered>(key: &KeyFile, password: &Input) -> Made {
     let work = V::Work::default();
+    let password = password.line();
     let protected = match key.kind() {
         Kind::Local => key
             .key::<V, Local>()?
-            .protect(password.line(), work, &SystemRandom),
-        Kind::Secret => key
-            .key::<V, Secret>()?
-            .protect(password.line(), work, &SystemRandom),
+            .protect(password, work, &SystemRandom),
+        Kind::Secret => either(
+            || {
+                key.key::<V, Secret>()
+                    .map(|key| key.protect(password, work, &SystemRandom))
+            },
+            || {
+                key.key::<V, V::With>()
+                    .map(|key| key.protect(password, work, &SystemRandom))
+            },
+        )?,
         _ => return Err(key.not("a local or a secret key").into()),
     };
     let protected = protected.map_err(|error| key.refused(error))?;
@@ -161,7 +197,10 @@ fn protect<V: Offered>(key: &KeyFile, password: &Input) -> Made {
 fn unlock<V: Offered>(protected: &KeyFile, password: &Input) -> Made {
     let key = match protected.kind() {
         Kind::LocalProtected => plain(unlocked::<V, Local>(protected, password)),
-        Kind::SecretProtected => plain(unlocked::<V, Secret>(protected, password)),
+        Kind::SecretProtected => either(
+            || plain(unlocked::<V, Secret>(protected, password)),
+            || plain(unlocked::<V, V::With>(protected, password)),
+        ),
         _ => return Err(protected.not("a key under a password").into()),
     };
     Ok(key.map_err(|error| protected.refused(error))?)
@@ -175,32 +214,52 @@ fn unlocked<V: Offered + Holds<K>, K: Confidential>(
 }
 
 fn seal<V: Offered>(key: &KeyFile, to: &KeyFile) -> Made {
-    let sealed = V::seal_to(&key.key()?, &to.key()?);
-    let sealed = sealed.map_err(|fault| seal_failure(fault, to))?;
-    Ok(Zeroizing::new(sealed))
+    let recipient = to.key::<V, V::To>()?;
+    let sealed = key.key::<V, Local>()?.seal(&recipient, &SystemRandom);
+    Ok(Zeroizing::new(sealed.map_err(|error| to.refused(error))?))
 }
 
 fn unseal<V: Offered>(sealed: &KeyFile, with: &KeyFile) -> Made {
     if sealed.kind() != Kind::Sealed {
         return Err(sealed.not("a sealed key").into());
     }
-    let key = V::unseal_with(sealed.paserk(), &with.key()?);
-    Ok(key
-        .map_err(|fault| seal_failure(fault, sealed))?
-        .to_paserk())
-}
-
-fn seal_failure(fault: SealFault, file: &KeyFile) -> Failure {
-    match fault {
-        SealFault::NotOffered => NotOffered::Seal.into(),
-        SealFault::Refused(error) => file.refused(error).into(),
-    }
+    let key = Key::<V, Local>::unseal(sealed.paserk(), &with.key::<V, V::With>()?);
+    Ok(plain(key).map_err(|error| sealed.refused(error))?)
 }
 
 fn plain<V: Holds<K>, K: countersign_paseto::Kind>(
     key: Result<Key<V, K>, PaserkError>,
 ) -> Result<Zeroizing<String>, PaserkError> {
     key.map(|key| key.to_paserk())
+}
+
+/// What comes of a key that signs or verifies, or else of one that seals or unseals: in versions 1, 5 and 6 the two have one
+/// header, and their lengths tell them apart.
+fn either<T, E: OfKey>(
+    signs: impl FnOnce() -> Result<T, E>,
+    seals: impl FnOnce() -> Result<T, E>,
+) -> Result<T, E> {
+    match signs() {
+        Err(error) if error.is_of_length() => seals().map_err(|_| error),
+        made => made,
+    }
+}
+
+/// An error that may say that a key has another's length.
+trait OfKey {
+    fn is_of_length(&self) -> bool;
+}
+
+impl OfKey for PaserkError {
+    fn is_of_length(&self) -> bool {
+        matches!(self, Self::Key(InvalidKey::Length { .. }))
+    }
+}
+
+impl OfKey for KeyFileError {
+    fn is_of_length(&self) -> bool {
+        self.reason().is_some_and(OfKey::is_of_length)
+    }
 }
 
 /// What a file holds, without its secret.

@@ -54,7 +54,7 @@ impl Report for TokenFailure {
             Self::Mint(MintError::NoExpiry) => {
                 "say how long it is good, such as `--expires-in 10m`"
             }
-            Self::Claims(TokenError::Unreadable(_)) => {
+            Self::Claims(TokenError::Unreadable(_) | TokenError::NotUtf8) => {
                 "they are a JSON object, such as `{\"sub\":\"alice\"}`; `--raw` takes any bytes"
             }
             Self::TwoExpiries => "leave one of them out",
@@ -75,6 +75,7 @@ impl Report for TokenFailure {
 fn reason(error: &TokenError) -> String {
     match error {
         TokenError::Unreadable(reason) => reason.clone(),
+        TokenError::NotUtf8 => "they are not UTF-8".to_owned(),
         error => error.to_string(),
     }
 }

@@ -1,0 +1,74 @@
+use p384::ecdsa::signature::{Signer, Verifier};
+use p384::ecdsa::{Signature, SigningKey, VerifyingKey};
+use p384::{PublicKey, SecretKey};
+use zeroize::Zeroizing;
+
+use crate::error::InvalidKey;
+use crate::primitives::{P384_POINT_LEN, P384_SCALAR_LEN, P384_SIGNATURE_LEN};
+use crate::random::RandomnessUnavailable;
+
+/// A point of P-384, decompressed once.
+#[derive(Clone)]
+pub(crate) struct P384Public {
+    key: VerifyingKey,
+}
+
+impl P384Public {
+    pub(crate) fn from_compressed(point: &[u8; P384_POINT_LEN]) -> Result<Self, InvalidKey> {
+        let key = VerifyingKey::from_sec1_bytes(point).map_err(|_| InvalidKey::Invalid)?;
+        Ok(Self { key })
+    }
+
+    pub(crate) fn verify(&self, message: &[u8], signature: &[u8; P384_SIGNATURE_LEN]) -> bool {
+        Signature::from_slice(signature)
+            .is_ok_and(|signature| self.key.verify(message, &signature).is_ok())
+    }
+}
+
+/// A scalar of P-384, ready to sign and to agree.
+pub(crate) struct P384Secret {
+    key: SecretKey,
+    signing: SigningKey,
+    public: [u8; P384_POINT_LEN],
+}
+
+impl P384Secret {
+    pub(crate) fn from_scalar(scalar: &[u8; P384_SCALAR_LEN]) -> Result<Self, InvalidKey> {
+        let key = SecretKey::from_slice(scalar).map_err(|_| InvalidKey::Invalid)?;
+        let signing = SigningKey::from(&key);
+        let point = signing.verifying_key().to_sec1_point(true);
+        let public = point
+            .as_bytes()
+            .try_into()
+            .map_err(|_| InvalidKey::Invalid)?;
+        Ok(Self {
+            key,
+            signing,
+            public,
+        })
+    }
+
+    /// The point in compressed form.
+    pub(crate) fn public(&self) -> &[u8; P384_POINT_LEN] {
+        &self.public
+    }
+
+    /// The signature's own nonce is that of RFC 6979.
+    pub(crate) fn sign(
+        &self,
+        message: &[u8],
+    ) -> Result<[u8; P384_SIGNATURE_LEN], RandomnessUnavailable> {
+        let signature: Signature = self
+            .signing
+            .try_sign(message)
+            .map_err(|_| RandomnessUnavailable)?;
+        Ok(signature.to_bytes().into())
+    }
+
+    /// The coordinate that both sides share; `None` when `peer` is no point of the curve.
+    pub(crate) fn agree(&self, peer: &[u8]) -> Option<Zeroizing<[u8; P384_SCALAR_LEN]>> {
+        let peer = PublicKey::from_sec1_bytes(peer).ok()?;
+        let shared = self.key.diffie_hellman(&peer);
+        Some(Zeroizing::new((*shared.raw_secret_bytes()).into()))
+    }
+}
