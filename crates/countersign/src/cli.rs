@@ -5,8 +5,10 @@ mod tools;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
-use jiff::{Span, SpanRelativeTo};
+use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
+use jiff::civil::Date;
+use jiff::tz::TimeZone;
+use jiff::{Span, SpanRelativeTo, Timestamp};
 
 pub(crate) use self::tools::{
     KeyCommand, KeyPurpose, PasetoVersion, SecretOutput, TokenCommand, TokenCreate, TokenVerify,
@@ -56,6 +58,8 @@ pub(crate) enum Command {
     Sessions(SessionsOptions),
     /// The services behind the gateway.
     Services(Operate<ServicesCommand>),
+    /// Who may still use classical key exchange, until when.
+    Exceptions(Operate<ExceptionsCommand>),
     /// The keys by which services verify who calls.
     Identity(Operate<IdentityCommand>),
     /// The certificates for agentless clients.
@@ -262,6 +266,40 @@ pub(crate) enum ServicesCommand {
     List,
 }
 
+/// `countersign exceptions …`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum ExceptionsCommand {
+    /// Let classical clients in, on listeners at stage `classical-canary`.
+    #[command(group = ArgGroup::new("whom").args(["source", "sni"]).required(true).multiple(true))]
+    Add {
+        /// Who answers for it.
+        #[arg(long)]
+        owner: String,
+        /// Why it is needed.
+        #[arg(long)]
+        reason: String,
+        /// When it ends: a day, a moment (RFC 3339), or a span from now.
+        #[arg(long, value_name = "WHEN", value_parser = moment)]
+        ends: Timestamp,
+        /// The network that the clients come from.
+        #[arg(long, value_name = "CIDR")]
+        source: Option<String>,
+        /// The server name that the clients ask for.
+        #[arg(long, value_name = "NAME")]
+        sni: Option<String>,
+        /// The listener it holds for; every `classical-canary` one otherwise.
+        #[arg(long, value_name = "NAME")]
+        listener: Option<String>,
+    },
+    /// End an exception now; the channels that it let in are cut.
+    End {
+        /// The exception's id, as `exceptions list` shows it.
+        id: String,
+    },
+    /// List the exceptions, those of the configuration too.
+    List,
+}
+
 /// `countersign identity …`.
 #[derive(Debug, Subcommand)]
 pub(crate) enum IdentityCommand {
@@ -328,6 +366,20 @@ fn span(text: &str) -> Result<Duration, String> {
         .and_then(|span| Duration::try_from(span).ok())
         .filter(|span| !span.is_zero())
         .ok_or_else(|| "a span of time is written as `90s`, `15m`, `1h 30m` or `7d`".to_owned())
+}
+
+/// A day, which begins in UTC, a moment, or a span from now.
+fn moment(text: &str) -> Result<Timestamp, String> {
+    let day = || {
+        let day: Date = text.parse().ok()?;
+        Some(day.to_zoned(TimeZone::UTC).ok()?.timestamp())
+    };
+    let from_now = || Timestamp::now().checked_add(span(text).ok()?).ok();
+    let moment = text.parse().ok().or_else(day).or_else(from_now);
+    moment.ok_or_else(|| {
+        "an end is written as `2027-01-31`, `2027-01-31T18:00:00Z`, or as a span from now such as `30d`"
+            .to_owned()
+    })
 }
 
 fn host_port(text: &str) -> Result<HostPort, String> {

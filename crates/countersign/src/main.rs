@@ -64,6 +64,7 @@ fn run(cli: Cli) -> Result<Verdict, Failure> {
             Command::Tokens(options) => commands::tokens(options, format).await?,
             Command::Sessions(options) => commands::sessions(options, format).await?,
             Command::Services(options) => commands::services(options, format).await?,
+            Command::Exceptions(options) => commands::exceptions(options, format).await?,
             Command::Identity(options) => commands::identity(options, format).await?,
             Command::Certificates(options) => commands::certificates(options, format).await?,
             Command::Stage(options) => commands::stage(options, format).await?,

@@ -108,18 +108,18 @@ pub(crate) struct Grant {
     pub(crate) principal: String,
     /// The service's name.
     pub(crate) service: String,
-    /// Where the grant was made.
-    pub(crate) origin: GrantOrigin,
+    /// Where it was made.
+    pub(crate) origin: Origin,
     /// When it was made, for those of the store.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) added_at: Option<Timestamp>,
 }
 
-/// Where a grant was made.
+/// Where a grant or an exception was made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub(crate) enum GrantOrigin {
-    /// By `countersign grants add`.
+pub(crate) enum Origin {
+    /// By a command.
     Store,
     /// In the gateway's configuration.
     Config,
@@ -429,6 +429,87 @@ pub(crate) struct CertificateRenewal {
     pub(crate) name: String,
 }
 
+/// `GET /exceptions`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Exceptions {
+    /// Those of the configuration, then those that were added, the oldest first.
+    pub(crate) exceptions: Vec<Exception>,
+}
+
+/// Someone who may still use classical key exchange, until a date.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Exception {
+    /// Its id, for `exceptions end`.
+    pub(crate) id: String,
+    /// Where it was made.
+    pub(crate) origin: Origin,
+    /// The network it is for.
+    #[serde(default)]
+    pub(crate) source: Option<String>,
+    /// The name it is for.
+    #[serde(default)]
+    pub(crate) sni: Option<String>,
+    /// The listener it is for; every one that heeds exceptions when absent.
+    #[serde(default)]
+    pub(crate) listener: Option<String>,
+    /// The listeners on which it lets anyone in: those of its that are at stage `classical-canary`.
+    #[serde(default)]
+    pub(crate) heeded_by: Vec<String>,
+    /// Who answers for it.
+    pub(crate) owner: String,
+    /// Why it is needed.
+    pub(crate) reason: String,
+    /// When it was made, for those of the store.
+    #[serde(default)]
+    pub(crate) added_at: Option<Timestamp>,
+    /// When it ends, or has ended.
+    pub(crate) ends: Timestamp,
+    /// Whether it has ended.
+    pub(crate) ended: bool,
+    /// The uid of the operator who ended it before its time.
+    #[serde(default)]
+    pub(crate) ended_by: Option<u32>,
+    /// Channels that are open under it.
+    #[serde(default)]
+    pub(crate) channels: usize,
+    /// Channels that it let in since the gateway started.
+    #[serde(default)]
+    pub(crate) used: u64,
+    /// When it let in the last of them.
+    #[serde(default)]
+    pub(crate) last_used: Option<Timestamp>,
+}
+
+/// `POST /exceptions`; the answer is the [`Exception`]. `source` or `sni` is there.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ExceptionRequest {
+    /// Who answers for it.
+    pub(crate) owner: String,
+    /// Why it is needed.
+    pub(crate) reason: String,
+    /// When it ends by itself.
+    pub(crate) ends: Timestamp,
+    /// The network that clients come from, in CIDR notation.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) source: Option<String>,
+    /// The name that clients ask for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) sni: Option<String>,
+    /// The listener it holds for; every `classical-canary` one when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) listener: Option<String>,
+}
+
+/// The answer to `POST /exceptions/{id}/end`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct ExceptionEnded {
+    /// Its id.
+    pub(crate) id: String,
+    /// How many channels were cut with it.
+    pub(crate) channels_closed: usize,
+}
+
 /// `GET /stage`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Stages {
@@ -563,6 +644,9 @@ mod tests {
             "refused" => again::<Refused>(example),
             "closed" => again::<SessionClosed>(example),
             "services" => again::<Services>(example),
+            "exceptions" => again::<Exceptions>(example),
+            "exception-request" => again::<ExceptionRequest>(example),
+            "exception-ended" => again::<ExceptionEnded>(example),
             "identity-keys" => again::<PublishedKeys>(example),
             "certificates" => again::<Certificates>(example),
             "certificate-renewal" => again::<CertificateRenewal>(example),
@@ -579,7 +663,7 @@ mod tests {
     fn the_examples_in_the_documentation_are_what_the_types_say() {
         let page = include_str!("../../../docs/operator-api.md");
         let examples: Vec<_> = page.split("```json ").skip(1).collect();
-        assert_eq!(examples.len(), 24, "each kind has one example");
+        assert_eq!(examples.len(), 27, "each kind has one example");
         for example in examples {
             let (kind, rest) = example.split_once('\n').unwrap();
             let (json, _) = rest.split_once("```").unwrap();

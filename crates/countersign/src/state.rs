@@ -13,11 +13,12 @@ use jiff::Timestamp;
 use tokio::sync::{Mutex, watch};
 
 use crate::store::{
-    Agent, AgentChange, BearerToken, BundleDocument, EnrolOutcome, Enrolment, GrantRecord,
-    JoinToken, Renewal, Revocation, SealedSecret, SecretKind, Store, StoreError,
+    Agent, AgentChange, BearerToken, BundleDocument, EnrolOutcome, Enrolment, ExceptionRecord,
+    GrantRecord, JoinToken, Renewal, Revocation, SealedSecret, SecretKind, Store, StoreError,
 };
 
 mod bearers;
+mod exceptions;
 
 /// The state of the trust domain, in memory and in the store.
 pub(crate) struct State {
@@ -39,6 +40,8 @@ pub(crate) struct Snapshot {
     pub(crate) bundle: Option<Arc<BundleDocument>>,
     /// Bearer tokens by id, those that have ended lately and the revoked ones too.
     pub(crate) bearers: Arc<BTreeMap<String, Arc<BearerToken>>>,
+    /// Exceptions that operators made, the oldest first, those that have ended lately too.
+    pub(crate) exceptions: Arc<Vec<ExceptionRecord>>,
 }
 
 /// Why an agent's key opens nothing, although its certificate may still be good.
@@ -80,6 +83,7 @@ impl Snapshot {
             agents: Arc::default(),
             bundle: None,
             bearers: Arc::default(),
+            exceptions: Arc::default(),
         }
     }
 
@@ -132,6 +136,7 @@ impl State {
             agents: Arc::new(agents.collect()),
             bundle: contents.bundle.map(Arc::new),
             bearers: Arc::new(bearers.collect()),
+            exceptions: Arc::new(contents.exceptions),
         };
         let state = Self {
             store,

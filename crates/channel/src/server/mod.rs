@@ -142,15 +142,16 @@ impl Acceptor {
     ///
     /// The listener's profile does not allow one of them; those before stay.
     pub fn certify(&self, certificates: Vec<ClassicalCertificate>) -> Result<(), ListenerError> {
-        let _one_at_a_time = self.change.lock().unwrap_or_else(PoisonError::into_inner);
-        let live = self.live.load();
-        let listener = Listener {
-            certificates,
-            ..live.listener.clone()
-        };
-        let next = Live::new(listener, live.credentials.clone())?;
-        self.live.store(Arc::new(next));
-        Ok(())
+        self.change_to(|listener| listener.certificates = certificates)
+    }
+
+    /// Changes who may use classical key exchange, for the handshakes to come.
+    ///
+    /// # Errors
+    ///
+    /// An exception is for everyone, or nobody answers for it; those before stay.
+    pub fn except(&self, exceptions: Vec<Exception>) -> Result<(), ListenerError> {
+        self.change_to(|listener| listener.exceptions = exceptions)
     }
 
     /// The listener's name.
@@ -161,6 +162,16 @@ impl Acceptor {
     /// The listener's settings as they are now.
     pub fn listener(&self) -> Listener {
         self.live.load().listener.clone()
+    }
+
+    fn change_to(&self, change: impl FnOnce(&mut Listener)) -> Result<(), ListenerError> {
+        let _one_at_a_time = self.change.lock().unwrap_or_else(PoisonError::into_inner);
+        let live = self.live.load();
+        let mut listener = live.listener.clone();
+        change(&mut listener);
+        let next = Live::new(listener, live.credentials.clone())?;
+        self.live.store(Arc::new(next));
+        Ok(())
     }
 
     /// Makes a channel of a connection.

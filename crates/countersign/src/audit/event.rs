@@ -42,6 +42,24 @@ pub(crate) enum Event {
         peer: SocketAddr,
     },
 
+    /// An operator let classical clients in.
+    ExceptionAdded {
+        exception: String,
+        owner: String,
+        reason: String,
+        ends: Timestamp,
+        source: Option<String>,
+        sni: Option<String>,
+        listener: Option<String>,
+        operator: Operator,
+    },
+    /// An exception is over: an operator ended it, or its date came while the gateway ran.
+    ExceptionEnded {
+        exception: String,
+        owner: String,
+        operator: Option<Operator>,
+    },
+
     /// An operator made a join string.
     JoinStringCreated {
         name: String,

@@ -27,17 +27,17 @@ pub(crate) use self::token::token;
 use crate::audit::Operator;
 use crate::backup::{self, Passphrase, RestoreTarget};
 use crate::cli::{
-    AgentsCommand, CertificatesCommand, Format, GatewaySocket, Grant, GrantsCommand,
-    IdentityCommand, JoinStringCommand, Operate, ServicesCommand, SessionsCommand, SessionsOptions,
-    StageCommand, TokensCommand,
+    AgentsCommand, CertificatesCommand, ExceptionsCommand, Format, GatewaySocket, Grant,
+    GrantsCommand, IdentityCommand, JoinStringCommand, Operate, ServicesCommand, SessionsCommand,
+    SessionsOptions, StageCommand, TokensCommand,
 };
 use crate::config::GatewayConfig;
 use crate::identity::PublishedKeys;
 use crate::operator::{
-    AgentRevoked, Agents, BackupDone, BackupRequest, CertificateRenewal, Certificates,
-    GrantChanged, GrantRequest, Grants, JoinStringCreated, JoinStringRequest, Refused,
-    RevokeRequest, Services, SessionClosed, Sessions, Stages, TokenIssued, TokenRequest,
-    TokenRevoked, Tokens,
+    AgentRevoked, Agents, BackupDone, BackupRequest, CertificateRenewal, Certificates, Exception,
+    ExceptionEnded, ExceptionRequest, Exceptions, GrantChanged, GrantRequest, Grants,
+    JoinStringCreated, JoinStringRequest, Refused, RevokeRequest, Services, SessionClosed,
+    Sessions, Stages, TokenIssued, TokenRequest, TokenRevoked, Tokens,
 };
 use crate::report::Failure;
 
@@ -164,6 +164,41 @@ pub(crate) async fn services(
     Asked::of(&options.gateway, format)?
         .get::<Services>("/services")
         .await
+}
+
+/// `countersign exceptions …`.
+pub(crate) async fn exceptions(
+    options: Operate<ExceptionsCommand>,
+    format: Format,
+) -> Result<(), Failure> {
+    let gateway = Asked::of(&options.gateway, format)?;
+    match options.command {
+        ExceptionsCommand::List => gateway.get::<Exceptions>("/exceptions").await,
+        ExceptionsCommand::Add {
+            owner,
+            reason,
+            ends,
+            source,
+            sni,
+            listener,
+        } => {
+            let request = ExceptionRequest {
+                owner,
+                reason,
+                ends,
+                source,
+                sni,
+                listener,
+            };
+            gateway.post::<Exception>("/exceptions", &request).await
+        }
+        ExceptionsCommand::End { id } => {
+            let path = format!("/exceptions/{}/end", client::escaped(&id));
+            gateway
+                .ask::<ExceptionEnded>(Method::POST, &path, None)
+                .await
+        }
+    }
 }
 
 /// `countersign identity …`.

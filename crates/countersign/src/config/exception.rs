@@ -2,7 +2,7 @@
 
 use countersign_channel::Stage;
 use countersign_channel::identity::{SpiffeId, TrustDomain};
-use countersign_channel::server::Network;
+use countersign_channel::server::{Exception, Network};
 use countersign_policy::Grant;
 use jiff::Timestamp;
 
@@ -41,9 +41,16 @@ pub(crate) struct GrantConfig {
 }
 
 impl ExceptionConfig {
-    /// Whether it holds for clients of this listener.
-    pub(crate) fn holds_for(&self, listener: &str) -> bool {
-        self.listener.as_deref().is_none_or(|name| name == listener)
+    /// The exception as acceptors know it.
+    pub(crate) fn exception(&self) -> Exception {
+        Exception {
+            id: self.id.clone(),
+            owner: self.owner.clone(),
+            reason: self.reason.clone(),
+            ends: self.ends,
+            network: self.source,
+            sni: self.sni.clone(),
+        }
     }
 }
 

@@ -29,7 +29,7 @@ pub(crate) use exception::{ExceptionConfig, GrantConfig, principal_named};
 pub(crate) use gateway::GatewayConfig;
 pub(crate) use identity::{IdentityConfig, IdentityVersion};
 pub(crate) use listener::{ClassicalCertificateConfig, ListenerConfig};
-pub(crate) use network::{HostPort, ServiceName};
+pub(crate) use network::{HostPort, ServiceName, is_domain};
 pub(crate) use operation::{
     AuditConfig, DEFAULT_SOCKET, LONGEST_SOCKET_PATH, LogConfig, LogFormat, OperateConfig,
     TelemetryConfig,

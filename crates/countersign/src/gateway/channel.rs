@@ -101,6 +101,7 @@ fn opened(gateway: &Gateway, channel: &LiveChannel) {
     let record = &channel.record;
     if let Some(exception) = &record.exception {
         tracing::warn!(exception, peer = %record.peer_address, "a classical channel was let in by an exception");
+        gateway.exception_uses.count(exception, record.at);
         gateway.custody.audit.record(Event::ExceptionUsed {
             exception: exception.clone(),
             owner: gateway.owner_of(exception),

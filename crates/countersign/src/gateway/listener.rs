@@ -5,18 +5,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use countersign_channel::server::{
-    Acceptor, ClassicalCertificate, Credentials, Exception, Limits, Listener as Settings, Prepared,
-    Refused,
+    Acceptor, ClassicalCertificate, Credentials, Limits, Listener as Settings, Prepared, Refused,
 };
+use jiff::Timestamp;
 use tokio::net::{TcpListener, TcpStream};
 
-use super::client_rules::ClientRules;
 use super::error::GatewayError;
 use super::places::Places;
 use super::refusals::Refusals;
-use super::{Gateway, channel};
+use super::{Gateway, Running, channel};
 use crate::authority::AuthorityService;
-use crate::config::{ExceptionConfig, GatewayConfig, ListenerConfig};
+use crate::config::ListenerConfig;
 use crate::custody::Custody;
 
 /// A port that is open, before the gateway serves on it.
@@ -34,10 +33,9 @@ impl Listener {
     ///
     /// The port is taken, or a certificate cannot be used.
     pub(super) async fn bind(
-        config: &GatewayConfig,
+        running: &Running,
         listener: &ListenerConfig,
         certificates: Vec<ClassicalCertificate>,
-        clients: &ClientRules,
         custody: &Custody,
     ) -> Result<Self, GatewayError> {
         let limits = Limits {
@@ -49,7 +47,7 @@ impl Listener {
             ..Limits::default()
         };
         let credentials = credentials(&custody.authority, listener)?;
-        let settings = settings(config, listener, certificates, clients);
+        let settings = settings(running, listener, certificates);
         let acceptor = Acceptor::new(settings, credentials, limits)
             .map_err(|error| refused(listener, &error))?
             .answering(custody.acme.challenges());
@@ -108,38 +106,31 @@ impl Listener {
 ///
 /// The settings do not hold together.
 pub(super) fn prepare(
-    config: &GatewayConfig,
+    running: &Running,
     listener: &ListenerConfig,
     certificates: Vec<ClassicalCertificate>,
-    clients: &ClientRules,
     authority: &AuthorityService,
 ) -> Result<Prepared, GatewayError> {
     let credentials = credentials(authority, listener)?;
-    Prepared::new(
-        settings(config, listener, certificates, clients),
-        credentials,
-    )
-    .map_err(|error| refused(listener, &error))
+    Prepared::new(settings(running, listener, certificates), credentials)
+        .map_err(|error| refused(listener, &error))
 }
 
 /// What an acceptor is told of a listener.
 pub(super) fn settings(
-    config: &GatewayConfig,
+    running: &Running,
     listener: &ListenerConfig,
     certificates: Vec<ClassicalCertificate>,
-    clients: &ClientRules,
 ) -> Settings {
-    let exceptions = config.exceptions.iter();
     Settings {
         name: listener.name.clone(),
         rules: listener.rules,
         admit_agentless: listener.agentless_in_strict,
         certificates,
-        clients: clients.asked(),
-        exceptions: exceptions
-            .filter(|exception| exception.holds_for(&listener.name))
-            .map(exception)
-            .collect(),
+        clients: running.clients.asked(),
+        exceptions: running
+            .exceptions
+            .of_listener(&listener.name, Timestamp::now()),
     }
 }
 
@@ -196,18 +187,6 @@ async fn connection(
             }
         },
         Err(Refused { record }) => refusals.tell(&gateway, *record),
-    }
-}
-
-/// An exception as acceptors know it.
-pub(super) fn exception(config: &ExceptionConfig) -> Exception {
-    Exception {
-        id: config.id.clone(),
-        owner: config.owner.clone(),
-        reason: config.reason.clone(),
-        ends: config.ends,
-        network: config.source,
-        sni: config.sni.clone(),
     }
 }
 

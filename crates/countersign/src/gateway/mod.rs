@@ -12,6 +12,7 @@ mod control;
 mod dispatch;
 mod entry;
 mod error;
+mod exceptions;
 mod exchange;
 mod http1;
 mod http2;
@@ -51,6 +52,7 @@ use tokio::sync::{Mutex, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use self::exceptions::ExceptionUses;
 use self::live::{Live, LiveChannel, LiveStream};
 use self::running::{ListenerRules, Running};
 use crate::config::HostPort;
@@ -78,6 +80,7 @@ pub(crate) struct Gateway {
     /// One for each listener, in the order of the configuration.
     acceptors: Vec<Arc<Acceptor>>,
     running: ArcSwap<Running>,
+    exception_uses: ExceptionUses,
     /// The certificates for agentless clients, as the operator and `/metrics` see them.
     shown: Shown,
     /// One change of what runs at a time.
@@ -96,9 +99,10 @@ impl Gateway {
     /// Who answers for an exception.
     pub(crate) fn owner_of(&self, exception: &str) -> String {
         let running = self.running();
-        let exceptions = &running.config.exceptions;
-        let found = exceptions.iter().find(|one| one.id == exception);
-        found.map(|one| one.owner.clone()).unwrap_or_default()
+        let found = running.exceptions.find(exception);
+        found
+            .map(|known| known.exception.owner.clone())
+            .unwrap_or_default()
     }
 
     /// What an HTTP/2 client may cost; one who has shown no certificate, less.

@@ -56,13 +56,7 @@ impl Gateway {
             .await?;
         self.keep_keys_file(identity)?;
         let prepare = |(one, certificates)| {
-            listener::prepare(
-                &next.config,
-                one,
-                certificates,
-                &next.clients,
-                &self.custody.authority,
-            )
+            listener::prepare(&next, one, certificates, &self.custody.authority)
         };
         let listeners = next.config.listeners.iter();
         let prepared = listeners
@@ -98,6 +92,30 @@ impl Gateway {
             .with_grants_of(&self.custody.state.snapshot())?;
         self.running.store(Arc::new(next));
         Ok(())
+    }
+
+    /// Puts the exceptions of the newest snapshot in force, for the handshakes to come and for the channels that stand.
+    ///
+    /// # Errors
+    ///
+    /// A listener cannot take them; it keeps those of before, and the others do not.
+    pub(super) async fn take_exceptions(&self) -> Result<(), GatewayError> {
+        let _one_at_a_time = self.changing.lock().await;
+        let running = self.running();
+        let next = running.with_exceptions_of(&self.custody.state.snapshot());
+        if next.exceptions == running.exceptions {
+            return Ok(());
+        }
+        let listeners = self.acceptors.iter().zip(&next.config.listeners);
+        let except = |(acceptor, one): (&Arc<Acceptor>, &ListenerConfig)| {
+            acceptor
+                .except(next.exceptions.of_listener(&one.name, Timestamp::now()))
+                .map_err(|error| listener::refused(one, &error))
+        };
+        let taken: Vec<_> = listeners.map(except).collect();
+        self.running.store(Arc::new(next));
+        self.decide_again();
+        taken.into_iter().collect()
     }
 
     /// Gives every listener the gateway's newest certificate and bundle.

@@ -14,21 +14,23 @@ use jiff::Timestamp;
 use super::certificates::Certificates;
 use super::client_rules::ClientRules;
 use super::error::GatewayError;
-use super::listener;
+use super::exceptions::Exceptions;
 use super::live::{CutReason, LiveChannel};
 use super::services::Services;
-use crate::config::{ExceptionConfig, GatewayConfig};
+use crate::config::GatewayConfig;
 use crate::metrics::Metrics;
 use crate::state::{ShutOut, Snapshot};
 use crate::store::GrantRecord;
 
 /// A configuration, with all that was read and built for it.
+#[derive(Clone)]
 pub(crate) struct Running {
     pub(crate) config: GatewayConfig,
     pub(crate) services: Arc<Services>,
     pub(crate) clients: Arc<ClientRules>,
     pub(crate) listeners: Arc<Vec<ListenerRules>>,
-    pub(crate) policy: Policy,
+    pub(crate) policy: Arc<Policy>,
+    pub(crate) exceptions: Arc<Exceptions>,
     pub(crate) certificates: Arc<Certificates>,
     bundle: Arc<Bundle>,
 }
@@ -39,7 +41,6 @@ pub(crate) struct ListenerRules {
     pub(crate) address: SocketAddr,
     pub(crate) rules: Rules,
     pub(crate) admits_agentless: bool,
-    pub(crate) exceptions: Vec<ExceptionConfig>,
 }
 
 impl Running {
@@ -57,7 +58,7 @@ impl Running {
     ) -> Result<Self, GatewayError> {
         let services = Arc::new(Services::new(&config.services, before, metrics)?);
         let bundle = Arc::new(read_bundle(config.policy.bundle.as_deref())?);
-        let policy = policy(&bundle, &config, snapshot)?;
+        let policy = Arc::new(policy(&bundle, &config, snapshot)?);
         let certificates = Arc::new(Certificates::read(&config)?);
         let clients = Arc::new(ClientRules::read(&config)?);
         let listeners = config
@@ -70,15 +71,16 @@ impl Running {
                 admits_agentless: (!listener.classical_certificates.is_empty()
                     || (config.acme.is_some() && listener.may_show_classical()))
                     && (listener.agentless_in_strict || listener.rules.stage() != Stage::Strict),
-                exceptions: exceptions_of(&config, &listener.name),
             })
             .collect();
+        let exceptions = Arc::new(Exceptions::new(&config, snapshot));
         Ok(Self {
             config,
             services,
             clients,
             listeners: Arc::new(listeners),
             policy,
+            exceptions,
             certificates,
             bundle,
         })
@@ -91,14 +93,17 @@ impl Running {
     /// The policy cannot be built with these grants.
     pub(crate) fn with_grants_of(&self, snapshot: &Snapshot) -> Result<Self, GatewayError> {
         Ok(Self {
-            config: self.config.clone(),
-            services: Arc::clone(&self.services),
-            clients: Arc::clone(&self.clients),
-            listeners: Arc::clone(&self.listeners),
-            policy: policy(&self.bundle, &self.config, snapshot)?,
-            certificates: Arc::clone(&self.certificates),
-            bundle: Arc::clone(&self.bundle),
+            policy: Arc::new(policy(&self.bundle, &self.config, snapshot)?),
+            ..self.clone()
         })
+    }
+
+    /// The same, with the exceptions of a newer snapshot.
+    pub(crate) fn with_exceptions_of(&self, snapshot: &Snapshot) -> Self {
+        Self {
+            exceptions: Arc::new(Exceptions::new(&self.config, snapshot)),
+            ..self.clone()
+        }
     }
 
     /// Why a channel may not stay open, if it may not.
@@ -147,21 +152,27 @@ impl Running {
             return Some(CutReason::StageChanged);
         };
         if let Some(id) = &record.exception {
-            return (!listener.excepts(id, record, now))
-                .then(|| CutReason::ExceptionEnded(id.clone()));
+            let heeded = listener.heeds_exceptions() && self.excepts(id, record, now);
+            return (!heeded).then(|| CutReason::ExceptionEnded(id.clone()));
         }
         (!listener.admits(record, negotiated)).then_some(CutReason::StageChanged)
+    }
+
+    /// Whether the exception that let a channel in still covers it.
+    fn excepts(&self, id: &str, record: &ChannelRecord, now: Timestamp) -> bool {
+        let (source, sni) = (record.peer_address.ip(), record.offered.sni.as_deref());
+        self.exceptions.iter().any(|known| {
+            known.exception.id == id
+                && known.holds_for(&record.listener)
+                && known.exception.covers(source, sni, now)
+        })
     }
 }
 
 impl ListenerRules {
-    /// Whether the exception that let a channel in still covers it.
-    fn excepts(&self, id: &str, record: &ChannelRecord, now: Timestamp) -> bool {
-        let (source, sni) = (record.peer_address.ip(), record.offered.sni.as_deref());
+    /// Whether an exception has an effect here.
+    pub(crate) fn heeds_exceptions(&self) -> bool {
         self.rules.stage() == Stage::ClassicalCanary
-            && self.exceptions.iter().any(|exception| {
-                exception.id == id && listener::exception(exception).covers(source, sni, now)
-            })
     }
 
     /// Whether stage and profile admit what was negotiated.
@@ -188,24 +199,6 @@ fn shut_out(channel: &LiveChannel, snapshot: &Snapshot, now: Timestamp) -> Optio
     let peer = channel.record.peer.as_ref()?;
     let name = peer.id.agent_name()?;
     snapshot.admit(name, &peer.spki_sha384, now).err()
-}
-
-/// When the first exception ends after `since`, if one does.
-pub(crate) fn next_end(exceptions: &[ExceptionConfig], since: Timestamp) -> Option<Timestamp> {
-    exceptions
-        .iter()
-        .map(|exception| exception.ends)
-        .filter(|ends| *ends > since)
-        .min()
-}
-
-fn exceptions_of(config: &GatewayConfig, listener: &str) -> Vec<ExceptionConfig> {
-    config
-        .exceptions
-        .iter()
-        .filter(|e| e.holds_for(listener))
-        .cloned()
-        .collect()
 }
 
 fn policy(

@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::error::GatewayError;
+use super::exceptions::ExceptionUses;
 use super::listener::{self, Listener};
 use super::live::{CutReason, Live};
 use super::places::Places;
@@ -103,7 +104,7 @@ pub(crate) fn check(config_file: &Path) -> Result<Vec<String>, GatewayError> {
     let running = Running::build(config, &Snapshot::empty(), None, &Metrics::new())?;
     let listeners = running.config.listeners.iter();
     for (one, certificates) in listeners.zip(running.certificates.in_use(None)) {
-        let settings = listener::settings(&running.config, one, certificates, &running.clients);
+        let settings = listener::settings(&running, one, certificates);
         let checked = settings.check_settings();
         checked.map_err(|error| listener::refused(one, &error))?;
     }
@@ -156,7 +157,7 @@ impl Doors {
         let mut listeners = Vec::new();
         let in_use = running.certificates.in_use(Some(&custody.acme));
         for (one, certificates) in config.listeners.iter().zip(in_use) {
-            let bound = Listener::bind(config, one, certificates, &running.clients, custody);
+            let bound = Listener::bind(running, one, certificates, custody);
             listeners.push(bound.await?);
         }
         let path = &config.operate.socket;
@@ -230,6 +231,7 @@ async fn open(
         addresses: listeners().map(Listener::address).collect(),
         acceptors: listeners().map(|one| Arc::clone(&one.acceptor)).collect(),
         running: ArcSwap::from_pointee(running),
+        exception_uses: ExceptionUses::default(),
         shown: Arc::default(),
         changing: Mutex::new(()),
         log,

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::running::next_end;
 use super::{Gateway, certificates, identity_keys};
+use crate::audit::Event;
 
 /// Runs until the gateway has stopped. What is open depends on it: if it fails, it begins again.
 pub(super) async fn run(gateway: Arc<Gateway>) {
@@ -30,7 +30,7 @@ async fn keep_up(gateway: Arc<Gateway>) {
     }
 }
 
-/// Puts each change of grants and agents in force, for streams that are open too.
+/// Puts each change of grants, exceptions and agents in force, for streams that are open too.
 async fn follow_state(gateway: &Gateway) {
     let mut changes = gateway.custody.state.changes();
     // What changed before is not missed.
@@ -39,6 +39,9 @@ async fn follow_state(gateway: &Gateway) {
         if let Err(error) = gateway.take_grants().await {
             // The grants were checked when they were made; the ones before stay in force.
             tracing::error!(%error, "the policy cannot take the new grants");
+        }
+        if let Err(error) = gateway.take_exceptions().await {
+            tracing::error!(%error, "a listener cannot take the new exceptions");
         }
         gateway.decide_again();
     }
@@ -55,18 +58,30 @@ async fn follow_renewals(gateway: &Gateway) {
     }
 }
 
-/// Ends the channels of an exception when it ends.
+/// Ends the channels of an exception when its date comes.
 async fn end_exceptions(gateway: &Gateway) {
     let mut looked = Timestamp::now();
     loop {
-        let next = next_end(&gateway.running().config.exceptions, looked);
+        let next = gateway.running().exceptions.next_end(looked);
         let left = next.and_then(|end| Duration::try_from(end.duration_since(looked)).ok());
         // A reload may bring a nearer end, and the clock may be set: look again within a second.
         tokio::time::sleep(left.unwrap_or(LOOK_AGAIN).min(LOOK_AGAIN)).await;
         let now = Timestamp::now();
-        // By what is configured now: an end that came and passed while we slept counts as well.
-        if next_end(&gateway.running().config.exceptions, looked).is_some_and(|end| end <= now) {
+        // By what is in force now: an end that came and passed while we slept counts as well.
+        let running = gateway.running();
+        let mut ended = running.exceptions.ended_between(looked, now).peekable();
+        if ended.peek().is_some() {
             gateway.decide_again();
+        }
+        // Whoever ended one before its time has told of it.
+        for known in ended.filter(|known| known.ended_by.is_none()) {
+            let (exception, owner) = (known.exception.id.clone(), known.exception.owner.clone());
+            tracing::warn!(exception, owner, "an exception has ended");
+            gateway.custody.audit.record(Event::ExceptionEnded {
+                exception,
+                owner,
+                operator: None,
+            });
         }
         looked = now;
     }

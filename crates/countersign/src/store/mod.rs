@@ -12,11 +12,13 @@ use serde::Serialize;
 
 mod agent;
 mod error;
+mod exception;
 mod lock;
 mod sqlite;
 
 pub(crate) use agent::{Agent, AgentChange, EnrolOutcome, Enrolment, Renewal, Revocation};
 pub(crate) use error::StoreError;
+pub(crate) use exception::ExceptionRecord;
 pub(crate) use lock::Lock;
 pub(crate) use sqlite::SqliteStore;
 
@@ -90,6 +92,12 @@ pub(crate) trait Store: Send + Sync + 'static {
         revocation: &'a Revocation,
     ) -> Answer<'a, Option<u64>>;
 
+    /// Adds an exception, and forgets those long past.
+    fn add_exception<'a>(&'a self, record: &'a ExceptionRecord) -> Answer<'a, u64>;
+
+    /// Ends an exception now, by an operator's uid. `None`: no such exception, or it has ended.
+    fn end_exception<'a>(&'a self, id: &'a str, by: (u32, Timestamp)) -> Answer<'a, Option<u64>>;
+
     /// Writes a consistent copy to a file that must not exist.
     fn copy_to<'a>(&'a self, file: &'a Path) -> Answer<'a, ()>;
 
@@ -113,6 +121,8 @@ pub(crate) struct Contents {
     pub(crate) grants: Vec<GrantRecord>,
     /// By id.
     pub(crate) bearers: Vec<BearerToken>,
+    /// The oldest first.
+    pub(crate) exceptions: Vec<ExceptionRecord>,
 }
 
 /// What a first start writes.

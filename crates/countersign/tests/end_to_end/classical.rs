@@ -4,7 +4,9 @@ use std::path::Path;
 use std::process::Command;
 
 use crate::nginx::Nginx;
-use crate::support::{Gateway, GatewaySetup, Ran, SERVICE_PORT, installed, run, upstream};
+use crate::support::{
+    Gateway, GatewaySetup, Ran, SERVICE_PORT, installed, run, upstream, wait_until,
+};
 
 #[test]
 fn strict_and_hybrid_refuse_classical_clients_with_an_alert_and_keep_the_reason() {
@@ -62,6 +64,53 @@ fn an_exception_lets_classical_clients_reach_its_service() {
             (&"old-web".into(), &"platform team".into())
         );
     }
+}
+
+#[test]
+fn an_exception_that_is_added_lets_curl_in_and_cuts_it_when_it_is_ended() {
+    let Some(curl) = installed("curl") else {
+        return;
+    };
+    let gateway = web(
+        GatewaySetup::new().stage("classical-canary"),
+        upstream::hanging(),
+    )
+    .start();
+    gateway.grant("anonymous", "web");
+    let told = fetch(&curl, &gateway, &target(), "/").failed();
+    assert!(told.contains("alert handshake failure"), "{told}");
+    let sni = gateway.service_name("web");
+    let add = [
+        "exceptions",
+        "add",
+        "--owner",
+        "print shop",
+        "--reason",
+        "old scanner",
+    ];
+    let added = gateway.ask(&[&add[..], &["--ends", "1d", "--sni", &sni]].concat());
+    let id = added["id"].as_str().expect("an id");
+    let waiting = std::thread::scope(|scope| {
+        let waiting = scope.spawn(|| fetch(&curl, &gateway, &target(), "/"));
+        wait_until("curl is in", || {
+            let listed = gateway.ask(&["exceptions", "list"]);
+            (listed["exceptions"][0]["channels"] == 1).then_some(())
+        });
+        let ended = gateway.ask(&["exceptions", "end", id]);
+        assert_eq!(ended["channels_closed"], 1);
+        waiting.join().expect("curl ends")
+    });
+    waiting.failed();
+    let told = fetch(&curl, &gateway, &target(), "/").failed();
+    assert!(told.contains("alert handshake failure"), "{told}");
+    let closed = gateway.audited("channel-closed");
+    let reason = format!("exception `{id}` has ended");
+    assert!(
+        closed
+            .iter()
+            .any(|event| event["reason"] == reason.as_str()),
+        "{closed:?}"
+    );
 }
 
 #[test]

@@ -176,6 +176,21 @@ fn of_channels() -> Vec<Event> {
             channel: text(),
             peer,
         },
+        Event::ExceptionAdded {
+            exception: text(),
+            owner: text(),
+            reason: text(),
+            ends: Timestamp::UNIX_EPOCH,
+            source: None,
+            sni: Some(text()),
+            listener: None,
+            operator,
+        },
+        Event::ExceptionEnded {
+            exception: text(),
+            owner: text(),
+            operator: None,
+        },
         Event::ChannelOpened {
             channel: text(),
             principal: text(),

@@ -10,7 +10,7 @@ use super::Refused;
 use crate::audit::{Event, Operator};
 use crate::config::principal_named;
 use crate::gateway::Gateway;
-use crate::operator::{Grant, GrantChanged, GrantOrigin, GrantRequest, Grants};
+use crate::operator::{Grant, GrantChanged, GrantRequest, Grants, Origin};
 use crate::store::GrantRecord;
 
 pub(super) async fn list(State(gateway): State<Arc<Gateway>>) -> Json<Grants> {
@@ -18,14 +18,14 @@ pub(super) async fn list(State(gateway): State<Arc<Gateway>>) -> Json<Grants> {
     let kept = kept.grants.iter().map(|grant| Grant {
         principal: grant.principal.clone(),
         service: grant.service.clone(),
-        origin: GrantOrigin::Store,
+        origin: Origin::Store,
         added_at: Some(grant.created_at),
     });
     let running = gateway.running();
     let configured = running.config.grants.iter().map(|grant| Grant {
         principal: grant.principal.clone(),
         service: grant.service.clone(),
-        origin: GrantOrigin::Config,
+        origin: Origin::Config,
         added_at: None,
     });
     let mut grants: Vec<_> = kept.chain(configured).collect();

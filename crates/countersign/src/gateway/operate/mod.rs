@@ -5,6 +5,7 @@
 mod agents;
 mod backup;
 mod certificates;
+mod exceptions;
 mod grants;
 mod tokens;
 mod views;
@@ -79,6 +80,8 @@ pub(super) async fn serve(gateway: Arc<Gateway>, listener: UnixListener, path: P
 fn router(gateway: Arc<Gateway>) -> Router {
     Router::new()
         .route("/services", get(views::services))
+        .route("/exceptions", get(exceptions::list).post(exceptions::add))
+        .route("/exceptions/{id}/end", post(exceptions::end))
         .route("/identity/keys", get(views::identity_keys))
         .route("/certificates", get(views::certificates))
         .route("/certificates/{name}/renew", post(certificates::renew))

@@ -79,15 +79,17 @@ fn one_stage(gateway: &Gateway, listener: &ListenerRules) -> ListenerStage {
         classical_channels: here()
             .filter(|channel| channel.record.is_classical())
             .count(),
-        exceptions: listener
+        exceptions: gateway
+            .running()
             .exceptions
-            .iter()
+            .of_listener(&listener.name, now)
+            .into_iter()
             .map(|exception| ExceptionInForce {
-                id: exception.id.clone(),
-                source: exception.source.map(|network| network.to_string()),
-                sni: exception.sni.clone(),
-                owner: exception.owner.clone(),
-                reason: exception.reason.clone(),
+                id: exception.id,
+                source: exception.network.map(|network| network.to_string()),
+                sni: exception.sni,
+                owner: exception.owner,
+                reason: exception.reason,
                 ends: exception.ends,
                 ended: exception.ends <= now,
             })

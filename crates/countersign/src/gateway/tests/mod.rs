@@ -6,6 +6,7 @@ mod bearers;
 mod certificates;
 mod clients;
 mod cuts;
+mod exceptions;
 mod http1;
 mod identity_keys;
 mod limits;

@@ -17,12 +17,13 @@ use sqlx::{Sqlite, SqliteConnection, SqlitePool};
 use super::lock::Lock;
 use super::{
     AgentChange, Answer, BearerToken, BundleDocument, Contents, EnrolOutcome, Enrolment,
-    GrantRecord, Initial, JoinToken, Renewal, Revocation, SealedSecret, SecretKind, Store,
-    StoreError,
+    ExceptionRecord, GrantRecord, Initial, JoinToken, Renewal, Revocation, SealedSecret,
+    SecretKind, Store, StoreError,
 };
 
 mod bearer;
 mod enrolment;
+mod exception;
 mod fault;
 mod rows;
 mod writes;
@@ -264,6 +265,14 @@ impl Store for SqliteStore {
         revocation: &'a Revocation,
     ) -> Answer<'a, Option<u64>> {
         transaction!(self, bearer::revoke, id, revocation)
+    }
+
+    fn add_exception<'a>(&'a self, record: &'a ExceptionRecord) -> Answer<'a, u64> {
+        transaction!(self, exception::add, record)
+    }
+
+    fn end_exception<'a>(&'a self, id: &'a str, by: (u32, Timestamp)) -> Answer<'a, Option<u64>> {
+        transaction!(self, exception::end, id, by)
     }
 
     fn copy_to<'a>(&'a self, file: &'a Path) -> Answer<'a, ()> {

@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use sqlx::sqlite::SqliteRow;
 use sqlx::{Row, SqliteConnection};
 
-use super::{RowError, bearer};
+use super::{RowError, bearer, exception};
 use crate::store::{
     Agent, BundleDocument, Contents, GrantRecord, Revocation, SealedSecret, SecretKind,
 };
@@ -20,6 +20,7 @@ pub(super) async fn contents(connection: &mut SqliteConnection) -> Result<Conten
         agents: agents(connection).await?,
         grants: grants(connection).await?,
         bearers: bearer::all(connection).await?,
+        exceptions: exception::all(connection).await?,
     })
 }
 

@@ -30,6 +30,23 @@ fn grant(service: &str) -> GrantRecord {
     }
 }
 
+fn exception(id: &str, created_at: Timestamp, ends: Timestamp) -> ExceptionRecord {
+    ExceptionRecord {
+        exception: countersign_channel::server::Exception {
+            id: id.to_owned(),
+            owner: "ops".to_owned(),
+            reason: "old scanner".to_owned(),
+            ends,
+            network: Some("10.20.0.0/16".parse().unwrap()),
+            sni: None,
+        },
+        listener: Some("canary".to_owned()),
+        created_at,
+        created_by: 1000,
+        ended_by: None,
+    }
+}
+
 async fn raw(file: &Path) -> SqliteConnection {
     SqliteConnectOptions::new()
         .filename(file)
@@ -220,7 +237,9 @@ async fn a_newer_schema_names_both_versions() {
          VALUES (9000, 'later', true, x'00', 0)",
     )
     .await;
-    let expected = "the database `FILE` has schema version 9000, this program knows up to 2";
+    let known = MIGRATIONS.iter().map(|one| one.version).max().unwrap();
+    let expected =
+        format!("the database `FILE` has schema version 9000, this program knows up to {known}");
     assert_eq!(refusal(&file).await, expected);
 }
 
@@ -312,6 +331,28 @@ async fn a_trust_domain_is_written_once() {
         "{error}"
     );
     assert_eq!(store.load().await.unwrap().revision, 1);
+}
+
+#[tokio::test]
+async fn an_exception_is_ended_once_and_forgotten_long_after() {
+    let (_folder, file) = folder();
+    let store = SqliteStore::open(&file).await.unwrap();
+    let first = exception("x-1", at(0), at(100));
+    assert_eq!(store.add_exception(&first).await.unwrap(), 1);
+    assert_eq!(store.load().await.unwrap().exceptions, [first.clone()]);
+    let end = async |id, second| store.end_exception(id, (7, at(second))).await.unwrap();
+    assert_eq!(end("x-2", 10).await, None);
+    assert_eq!(end("x-1", 10).await, Some(2));
+    assert_eq!(end("x-1", 11).await, None);
+    let ended = store.load().await.unwrap().exceptions;
+    assert_eq!(
+        (ended[0].exception.ends, ended[0].ended_by),
+        (at(10), Some(7))
+    );
+    let later = at(100 * 24 * 3600);
+    let second = exception("x-2", later, at(101 * 24 * 3600));
+    store.add_exception(&second).await.unwrap();
+    assert_eq!(store.load().await.unwrap().exceptions, [second]);
 }
 
 #[tokio::test]
