@@ -134,7 +134,7 @@ fn input_that_is_too_long_is_not_taken() {
     check(
         &["key", "id", "long"],
         2,
-        "error: `long` has more than 8192 bytes\n",
+        "error: `long` has more than 12288 bytes\n",
     );
     check(
         &["key", "protect", "--password-file", "long", "key"],
