@@ -19,6 +19,8 @@ use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 
 pub(crate) use self::cache::IdentityCache;
+#[cfg(test)]
+pub(crate) use self::published::IdentityKey;
 pub(crate) use self::published::PublishedKeys;
 use crate::config::IdentityVersion;
 use crate::root_key::{RootKey, RootKeyError};

@@ -16,7 +16,7 @@ use tokio_util::task::TaskTracker;
 use super::client::Client;
 use super::live::LiveChannel;
 use super::problem::Problem;
-use super::{Gateway, http1, http2, target};
+use super::{Gateway, http1, http2, identity_keys, target};
 use crate::audit::Event;
 
 /// Serves a channel until either end is done with it.
@@ -75,7 +75,8 @@ pub(crate) fn is_control(
     let authority = target::of_request(request)?;
     let host = authority.host();
     let own = host.eq_ignore_ascii_case(&gateway.server_name);
-    if own && channel.record.kind == Some(Kind::Agent) {
+    let keys = || identity_keys::are_asked_of_a_service(gateway, channel, request, host);
+    if own && channel.record.kind == Some(Kind::Agent) || keys() {
         return Ok(());
     }
     Err(Problem::misdirected(match request.method {

@@ -11,7 +11,7 @@ use super::exchange::HeadLimits;
 use super::live::{LiveChannel, Session};
 use super::problem::Problem;
 use super::services::Service;
-use super::{Gateway, target};
+use super::{Gateway, identity_keys, target};
 
 /// The client at the other end of a connection. Cheap to clone.
 #[derive(Clone)]
@@ -72,9 +72,11 @@ impl Client {
     /// The request can be understood in more than one way, or in none.
     pub(crate) fn means_gateway(&self, request: &Parts) -> Result<bool, Problem> {
         let authority = target::of_request(request)?;
-        let own = authority
-            .host()
-            .eq_ignore_ascii_case(&self.gateway.server_name);
+        let (gateway, host) = (&self.gateway, authority.host());
+        if identity_keys::are_asked_of_a_service(gateway, &self.channel, request, host) {
+            return Ok(true);
+        }
+        let own = host.eq_ignore_ascii_case(&gateway.server_name);
         Ok(own && !self.is_in_tunnel())
     }
 

@@ -233,7 +233,11 @@ fn named(
 }
 
 /// Which service a request's host stands for. Without an agent it is that of the server name (RFC 9110, section 7.4).
-fn hosted(running: &Running, channel: &LiveChannel, host: &str) -> Result<Arc<Service>, Problem> {
+pub(super) fn hosted(
+    running: &Running,
+    channel: &LiveChannel,
+    host: &str,
+) -> Result<Arc<Service>, Problem> {
     let found = running.services.by_host(host);
     if channel.record.kind == Some(Kind::Agent) {
         let found = found.ok_or_else(|| Problem::misdirected(format!("`{host}` is no service")))?;

@@ -13,14 +13,27 @@ use http::request::Parts;
 use http::{HeaderValue, Method, Response};
 use jiff::Timestamp;
 
-use super::Gateway;
 use super::error::GatewayError;
+use super::live::LiveChannel;
+use super::{Gateway, dispatch};
 use crate::config::IdentityConfig;
 use crate::identity::PublishedKeys;
 
 /// Whether a request asks for the keys.
 pub(super) fn are_asked_for(request: &Parts) -> bool {
     request.method == Method::GET && request.uri.path() == PublishedKeys::PATH
+}
+
+/// Whether a request asks for the keys by the name of an HTTP service: the gateway answers there itself, since a service can
+/// verify the certificate of its own public name, and seldom the gateway's.
+pub(super) fn are_asked_of_a_service(
+    gateway: &Gateway,
+    channel: &LiveChannel,
+    request: &Parts,
+    host: &str,
+) -> bool {
+    let hosted = || dispatch::hosted(&gateway.running(), channel, host);
+    are_asked_for(request) && hosted().is_ok_and(|service| service.http.is_some())
 }
 
 /// The keys: public, and the same for everyone.
