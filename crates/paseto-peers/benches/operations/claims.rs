@@ -23,6 +23,19 @@ pub(crate) fn print(wanted: &dyn Fn(&str) -> bool) {
     }
 }
 
+/// The same claims as a plain struct of serde's: what JSON alone costs, with no name looked at twice and no rule.
+#[derive(Serialize, Deserialize)]
+struct Plain {
+    iss: String,
+    sub: String,
+    aud: String,
+    exp: Timestamp,
+    nbf: Timestamp,
+    iat: Timestamp,
+    jti: String,
+    role: String,
+}
+
 /// What an application adds to the registered claims.
 #[derive(Serialize, Deserialize)]
 struct Session {
@@ -54,6 +67,7 @@ fn beside_raw() {
         "\n| 201 B of claims | raw mint | whole | whole / raw | raw verify | whole | whole / raw |"
     );
     println!("|---|--:|--:|--:|--:|--:|--:|");
+    json_alone();
     let key = local::<V4>();
     whole("v4.local", &key, &key);
     let key = secret::<V4>();
@@ -64,6 +78,25 @@ fn beside_raw() {
     whole("v3.public", &key, &key.public());
     let key = local::<V2>();
     whole("v2.local", &key, &key);
+}
+
+fn json_alone() {
+    let payload = claims(Timestamp::now()).to_json();
+    let payload = payload.expect("the claims serialise");
+    let plain: Plain = serde_json::from_slice(&payload).expect("the claims are JSON");
+    let times = race(&mut [
+        &mut || {
+            black_box(serde_json::to_vec(black_box(&plain)).is_ok());
+        },
+        &mut || {
+            let read: Result<Plain, _> = serde_json::from_slice(black_box(&payload));
+            black_box(read.expect("the claims are JSON"));
+        },
+    ]);
+    if let [written, read] = times[..] {
+        let (written, read) = (micros(Some(written)), micros(Some(read)));
+        println!("| serde_json alone | | {written} | | | {read} | |");
+    }
 }
 
 fn whole<V, K, P>(name: &str, minting: &Key<V, K>, opening: &Key<V, P>)

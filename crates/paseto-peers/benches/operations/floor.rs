@@ -41,10 +41,10 @@ impl Library for Floor {
         let (version, kind) = question.about();
         match (version, kind, question) {
             ("k2", "local", Question::Mint { payload, .. }) => {
-                Ok(minting(payload, 16, xchacha20_poly1305(true)))
+                Ok(minting(payload, 16, xchacha20_poly1305()))
             }
-            ("k2", "local", Question::Open { token, .. }) => {
-                Ok(opening(token, 16, xchacha20_poly1305(false)))
+            ("k2", "local", Question::Open { key, token, .. }) => {
+                xchacha20_poly1305_open(key, token)
             }
             ("k3", "local", Question::Mint { payload, .. }) => {
                 Ok(minting(payload, 48, aes_256_ctr_hmac()))
@@ -168,21 +168,54 @@ fn xchacha20_blake2b() -> Cipher {
     })
 }
 
-fn xchacha20_poly1305(minting: bool) -> Cipher {
+fn xchacha20_poly1305() -> Cipher {
     Box::new(move |nonce, bytes| {
-        if minting {
-            let mut mac: Blake2bMac<U24> =
-                Blake2bMac::new_from_slice(nonce).expect("a key of 32 bytes");
-            mac.update(bytes);
-            std::hint::black_box(mac.finalize());
-        }
+        let mut mac: Blake2bMac<U24> =
+            Blake2bMac::new_from_slice(nonce).expect("a key of 32 bytes");
+        mac.update(bytes);
+        std::hint::black_box(mac.finalize());
         let first = nonce.first_chunk::<16>().expect("16 of 32 bytes");
-        let derived = hchacha::<R20>((&[7; 32]).into(), first.into());
-        let key = UnboundKey::new(&CHACHA20_POLY1305, &derived).expect("a key of 32 bytes");
+        let key = chacha20_poly1305(&[7; 32], first);
         let short = Nonce::assume_unique_for_key([0; 12]);
-        let tag = LessSafeKey::new(key).seal_in_place_separate_tag(short, Aad::from(FRAME), bytes);
+        let tag = key.seal_in_place_separate_tag(short, Aad::from(FRAME), bytes);
         std::hint::black_box(tag.is_ok());
     })
+}
+
+fn chacha20_poly1305(key: &[u8; 32], nonce: &[u8; 16]) -> LessSafeKey {
+    let derived = hchacha::<R20>(key.into(), nonce.into());
+    LessSafeKey::new(UnboundKey::new(&CHACHA20_POLY1305, &derived).expect("a key of 32 bytes"))
+}
+
+/// The question's own token, which has to authenticate.
+fn xchacha20_poly1305_open(key: &str, token: &str) -> Result<Answer, Refusal> {
+    let key = *decoded(key)?.first_chunk().ok_or(Refusal::Unsupported)?;
+    let body = token.split('.').nth(2).unwrap_or_default().to_owned();
+    let nonce = *decoded(token)?
+        .first_chunk::<24>()
+        .ok_or(Refusal::Unsupported)?;
+    let authenticated = encoded(&[b"v2.local.", &nonce, b""])?;
+    let buffer = RefCell::new(vec![0; decoded_len(token)]);
+    Ok(Box::new(move |give| {
+        let bytes = &mut *buffer.borrow_mut();
+        URL_SAFE_NO_PAD.decode(body.as_bytes(), base64_simd::Out::from_slice(bytes))?;
+        let (nonce, sealed) = bytes
+            .split_first_chunk_mut::<24>()
+            .ok_or(Refusal::Unsupported)?;
+        let (first, last) = nonce.split_first_chunk().ok_or(Refusal::Unsupported)?;
+        let mut short = [0; 12];
+        short.split_at_mut(4).1.copy_from_slice(last);
+        let short = Nonce::assume_unique_for_key(short);
+        let key = chacha20_poly1305(&key, first);
+        give(key.open_in_place(short, Aad::from(&authenticated), sealed)?);
+        Ok(())
+    }))
+}
+
+/// The bytes in the last part of a key or a token without footer.
+fn decoded(text: &str) -> Result<Vec<u8>, Refusal> {
+    let last = text.rsplit('.').next().unwrap_or_default();
+    Ok(URL_SAFE_NO_PAD.decode_to_vec(last)?)
 }
 
 fn aes_256_ctr_hmac() -> Cipher {
@@ -231,12 +264,8 @@ fn ed25519_sign(payload_len: usize) -> Result<Answer, Refusal> {
 
 /// The question's own key and signature: how long the verification of one takes depends on its digits.
 fn ed25519_verify(key: &str, token: &str) -> Result<Answer, Refusal> {
-    let decode = |text: Option<&str>| {
-        let text = text.ok_or(Refusal::Unsupported)?;
-        Ok::<_, Refusal>(URL_SAFE_NO_PAD.decode_to_vec(text)?)
-    };
-    let point = VerifyingKey::try_from(decode(key.rsplit('.').next())?.as_slice())?;
-    let body = decode(token.rsplit('.').next())?;
+    let point = VerifyingKey::try_from(decoded(key)?.as_slice())?;
+    let body = decoded(token)?;
     let (payload, signature) = body.split_last_chunk::<64>().ok_or(Refusal::Unsupported)?;
     let mut pieces: Vec<&[u8]> = vec![token.split_at("v4.public.".len()).0.as_bytes(), payload];
     pieces.resize(if key.starts_with("k4") { 4 } else { 3 }, b"");
