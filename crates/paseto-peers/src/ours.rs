@@ -8,7 +8,7 @@ use countersign_paseto::{
     SystemRandom, UntrustedToken, V2, V3, V4, V5, V6, mint_payload_if_known,
 };
 
-use crate::{Answer, Library, Question, Refusal};
+use crate::{Answer, Library, Question, Refusal, check_footer};
 
 /// countersign-paseto itself.
 #[derive(Debug, Clone, Copy)]
@@ -116,9 +116,7 @@ fn opening<V: Opens<P>, P: Purpose + Kind>(question: &Question) -> Result<Answer
     Ok(Box::new(move |give| {
         let token = UntrustedToken::<V, P>::parse(&token)?;
         let opened = token.asserting_if_known(&assertion)?.open(&key)?;
-        if opened.footer() != footer {
-            return Err(Refusal::because("another footer was expected"));
-        }
+        check_footer(opened.footer(), &footer)?;
         give(opened.payload());
         Ok(())
     }))

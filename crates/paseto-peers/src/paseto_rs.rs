@@ -16,7 +16,7 @@ use paseto_core::version::{
     Local, PkePublic, PkeSecret, Public, Purpose, SealingVersion, Secret, UnsealingVersion,
 };
 
-use crate::{Answer, Library, Question, Refusal};
+use crate::{Answer, Library, Question, Refusal, check_footer};
 
 /// paseto-v2, paseto-v3 and paseto-v4.
 #[derive(Debug, Clone, Copy)]
@@ -192,9 +192,7 @@ where
     Ok(Box::new(move |give| {
         let token: SealedToken<V, P, Bytes, Vec<u8>> = token.parse()?;
         let opened = token.unseal(&key, &assertion, &NoValidation::dangerous_no_validation())?;
-        if opened.footer != footer {
-            return Err(Refusal::because("another footer was expected"));
-        }
+        check_footer(&opened.footer, &footer)?;
         give(&opened.claims.0);
         Ok(())
     }))
