@@ -3,6 +3,7 @@
 use alloc::vec::Vec;
 use core::fmt;
 
+use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
 use crate::error::InvalidKey;
@@ -99,6 +100,17 @@ impl<V: Holds<K>, K: Kind> fmt::Debug for Key<V, K> {
 pub trait Pairs: Holds<Secret> + Holds<Public> {
     #[doc(hidden)]
     fn public(secret: &<Self as Holds<Secret>>::Material) -> <Self as Holds<Public>>::Material;
+}
+
+/// Whether two tags are the same, in constant time, a word at a time.
+pub(crate) fn same_tag<const N: usize>(tag: &[u8; N], found: &[u8; N]) -> bool {
+    let (words, rest) = tag.as_chunks::<8>();
+    let (found_words, found_rest) = found.as_chunks::<8>();
+    let mut same = rest.ct_eq(found_rest);
+    for (word, found) in words.iter().zip(found_words) {
+        same &= u64::from_ne_bytes(*word).ct_eq(&u64::from_ne_bytes(*found));
+    }
+    same.into()
 }
 
 /// A hash of `A` + `B` bytes cut in two: a key, and what is no secret.

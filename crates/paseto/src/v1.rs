@@ -3,12 +3,11 @@
 use alloc::vec::Vec;
 use core::ops::Range;
 
-use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
 use crate::encoding::{self, pae, pae_vec};
 use crate::error::{InvalidKey, TokenError};
-use crate::key::{Pairs, cut, symmetric};
+use crate::key::{Pairs, cut, same_tag, symmetric};
 use crate::paserk::{HASH_LEN, Identifies};
 use crate::primitives::{HmacSha384, RSA_SIGNATURE_LEN, RsaPublic, RsaSecret, aes_256_ctr};
 use crate::random::{self, Random, RandomnessUnavailable};
@@ -104,7 +103,7 @@ impl Opens<Local> for InsecureV1 {
             .split_last_chunk_mut::<TAG_LEN>()
             .ok_or(TokenError::NotAuthentic)?;
         let keys = LocalKeys::derive(key, nonce);
-        if !bool::from(keys.tag(nonce, ciphertext, context).ct_eq(found)) {
+        if !same_tag(&keys.tag(nonce, ciphertext, context), found) {
             return Err(TokenError::NotAuthentic);
         }
         aes_256_ctr(&keys.encryption, &keys.counter, ciphertext);

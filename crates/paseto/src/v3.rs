@@ -3,12 +3,11 @@
 use alloc::vec::Vec;
 use core::ops::Range;
 
-use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
 use crate::encoding::{pae, pae_vec};
 use crate::error::{InvalidKey, TokenError};
-use crate::key::{Pairs, cut, sized, symmetric};
+use crate::key::{Pairs, cut, same_tag, sized, symmetric};
 use crate::paserk::{HASH_LEN, Identifies};
 use crate::primitives::{
     HmacSha384, P384_POINT_LEN, P384_SCALAR_LEN, P384_SIGNATURE_LEN, P384Public, P384Secret,
@@ -92,7 +91,7 @@ impl LocalKey {
             .split_last_chunk_mut::<TAG_LEN>()
             .ok_or(TokenError::NotAuthentic)?;
         let tag = self.tag(header, nonce, ciphertext, context);
-        if !bool::from(tag.ct_eq(found)) {
+        if !same_tag(&tag, found) {
             return Err(TokenError::NotAuthentic);
         }
         self.apply_keystream(nonce, ciphertext);

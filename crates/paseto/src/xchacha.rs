@@ -7,15 +7,14 @@ use blake2::Blake2bMac;
 use blake2::digest::array::{Array, ArraySize};
 use blake2::digest::consts::{U32, U56, U64};
 use blake2::digest::typenum::{IsLessOrEqual, True};
-use blake2::digest::{KeyInit, Mac};
+use blake2::digest::{FixedOutput, KeyInit, Mac};
 use chacha20::XChaCha20;
 use chacha20::cipher::{KeyIvInit, StreamCipher};
-use subtle::ConstantTimeEq;
-use zeroize::{Zeroize, Zeroizing};
+use zeroize::Zeroizing;
 
 use crate::encoding::pae;
 use crate::error::TokenError;
-use crate::key::cut;
+use crate::key::same_tag;
 use crate::random::{self, Random, RandomnessUnavailable};
 use crate::version::Context;
 
@@ -79,43 +78,42 @@ impl LocalKey {
             .ok_or(TokenError::NotAuthentic)?;
         let keys = self.keys_of(nonce);
         let tag = keys.tag(header, nonce, ciphertext, context);
-        if !bool::from(tag.ct_eq(found)) {
+        if !same_tag(&tag, found) {
             return Err(TokenError::NotAuthentic);
         }
         keys.apply_keystream(ciphertext);
         Ok(nonce.len()..end)
     }
 
-    /// The keys of the token with this nonce.
+    /// The keys of the token with this nonce, written where they stay.
     fn keys_of(&self, nonce: &[u8; 32]) -> TokenKeys {
-        let mut split = self
-            .encryption
-            .clone()
-            .chain_update(nonce)
-            .finalize()
-            .into_bytes();
-        let (encryption, nonce_of_cipher) = cut(&split);
-        split.zeroize();
-        let authentication = self.authentication.clone().chain_update(nonce);
-        TokenKeys {
-            encryption,
-            nonce: nonce_of_cipher,
-            authentication: Zeroizing::new(authentication.finalize().into_bytes().into()),
-        }
+        let mut keys = TokenKeys {
+            encryption: Zeroizing::new([0; 56]),
+            authentication: Zeroizing::new([0; 32]),
+        };
+        let mut encryption = self.encryption.clone();
+        encryption.update(nonce);
+        encryption.finalize_into((&mut *keys.encryption).into());
+        let mut authentication = self.authentication.clone();
+        authentication.update(nonce);
+        authentication.finalize_into((&mut *keys.authentication).into());
+        keys
     }
 }
 
 /// The keys of one token, split from the long-lived key by the token's nonce.
 struct TokenKeys {
-    encryption: Zeroizing<[u8; 32]>,
-    nonce: [u8; 24],
+    /// The cipher's key, then its nonce.
+    encryption: Zeroizing<[u8; 56]>,
     authentication: Zeroizing<[u8; 32]>,
 }
 
 impl TokenKeys {
     /// Pads the last group of four blocks: the cipher does four at once, or one in the time of four.
     fn apply_keystream(&self, bytes: &mut [u8]) {
-        let mut cipher = XChaCha20::new((&*self.encryption).into(), (&self.nonce).into());
+        let (key, nonce) = self.encryption.split_first_chunk::<32>().expect("56 bytes");
+        let nonce = nonce.first_chunk::<24>().expect("24 bytes are left");
+        let mut cipher = XChaCha20::new(key.into(), nonce.into());
         let (groups, last) = bytes.as_chunks_mut::<GROUP_LEN>();
         cipher.apply_keystream(groups.as_flattened_mut());
         let mut padded = [0; GROUP_LEN];
