@@ -145,9 +145,11 @@ impl Life {
         }
     }
 
-    /// Somewhere in the issuer's window, or in the thirtieth of its life before two thirds of it.
+    /// Somewhere in the issuer's window, or in the thirtieth of its life before two thirds of it. An issuer that is wrong
+    /// about the time makes it neither renew without end nor never.
     fn renewal(self, window: Option<Window>) -> Timestamp {
         let life = self.end.duration_since(self.begin);
+        let (soonest, latest) = (self.begin + life / 100, self.end - life / 10);
         let own = || Window {
             start: self.begin + (life / 3 * 2 - life / 30),
             end: self.begin + life / 3 * 2,
@@ -155,7 +157,8 @@ impl Life {
         let window = window.unwrap_or_else(own);
         let span = window.end.duration_since(window.start);
         let share = span / i32::from(u16::MAX) * i32::from(self.place);
-        window.start.checked_add(share).unwrap_or(window.start)
+        let within = window.start.checked_add(share).unwrap_or(window.start);
+        within.min(latest).max(soonest)
     }
 }
 
@@ -221,6 +224,13 @@ mod tests {
     fn an_issuer_that_says_when_is_heeded() {
         check_renewal(90, Some((3, 4)), day(3), day(4));
         check_renewal(90, Some((70, 70)), day(70), day(70));
+    }
+
+    #[test]
+    fn an_issuer_that_is_wrong_about_the_time_is_heeded_within_reason() {
+        check_renewal(100, Some((-5, -4)), day(1), day(1));
+        check_renewal(100, Some((200, 300)), day(90), day(90));
+        check_renewal(100, Some((60, -60)), day(60), day(1));
     }
 
     #[test]

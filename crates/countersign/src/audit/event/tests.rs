@@ -7,6 +7,7 @@ fn examples() -> Vec<Event> {
     [
         of_the_gateway(),
         of_identities(),
+        of_certificates(),
         of_keys(),
         of_channels(),
         of_streams(),
@@ -95,6 +96,23 @@ fn of_identities() -> Vec<Event> {
             expires_at: at,
             key_changed: false,
         },
+        Event::RenewalRefused {
+            name: text(),
+            key,
+            reason: text(),
+        },
+        Event::AgentRevoked {
+            name: text(),
+            key,
+            reason: text(),
+            operator,
+        },
+    ]
+}
+
+fn of_certificates() -> Vec<Event> {
+    let (at, operator, key) = (Timestamp::UNIX_EPOCH, OPERATOR, SpkiHash::from([7; 48]));
+    vec![
         Event::ServerCertificateTaken {
             listener: text(),
             names: vec![text()],
@@ -110,17 +128,6 @@ fn of_identities() -> Vec<Event> {
         },
         Event::ServerCertificateRenewalAsked {
             name: text(),
-            operator,
-        },
-        Event::RenewalRefused {
-            name: text(),
-            key,
-            reason: text(),
-        },
-        Event::AgentRevoked {
-            name: text(),
-            key,
-            reason: text(),
             operator,
         },
     ]

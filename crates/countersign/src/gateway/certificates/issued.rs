@@ -20,19 +20,21 @@ pub(in crate::gateway) async fn follow(gateway: &Gateway) {
         };
         let wanted = running.certificates.wanted();
         match gateway.custody.acme.due(&wanted, Timestamp::now()) {
-            Some(name) => {
-                obtain(gateway, config, &name, &wanted).await;
+            Some(name) if obtain(gateway, config, &name, &wanted).await => {
                 gateway.certify(&running.certificates).await;
             }
+            Some(_) => {}
             None => gateway.custody.acme.ask(config, &wanted).await,
         }
     }
 }
 
-async fn obtain(gateway: &Gateway, config: &AcmeConfig, name: &str, wanted: &Wanted) {
+/// Tries to get a certificate, and says in log and audit what came of it.
+async fn obtain(gateway: &Gateway, config: &AcmeConfig, name: &str, wanted: &Wanted) -> bool {
     let acme = &gateway.custody.acme;
     let profiles = wanted.get(name).map_or(&[][..], Vec::as_slice);
-    match acme.obtain(config, name, profiles).await {
+    let outcome = acme.obtain(config, name, profiles).await;
+    match &outcome {
         Ok(certificate) => {
             let until = certificate.not_after();
             tracing::info!(name, %until, "a certificate for agentless clients was issued");
@@ -57,6 +59,7 @@ async fn obtain(gateway: &Gateway, config: &AcmeConfig, name: &str, wanted: &Wan
             );
         }
     }
+    outcome.is_ok()
 }
 
 /// What an operator is shown of a name.
