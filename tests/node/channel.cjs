@@ -14,8 +14,7 @@ const { ProxyAgent, request } = require('undici');
 
 const options = JSON.parse(process.argv[2]);
 const identity = {
-  key: fs.readFileSync(options.key),
-  cert: fs.readFileSync(options.certificate),
+  ...(options.key && { key: fs.readFileSync(options.key), cert: fs.readFileSync(options.certificate) }),
   ca: fs.readFileSync(options.anchors),
   servername: options.name,
   ...(options.groups && { ecdhCurve: options.groups }),

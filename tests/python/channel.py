@@ -1,7 +1,7 @@
 """A client with nothing of ours in it: fetches an access token over mutual ML-DSA TLS, then a file through CONNECT.
 
     channel.py OPTIONS    options as JSON: port, name, key, certificate, anchors (PEM files), target, path,
-                          token (instead of fetching one)
+                          token (instead of fetching one; null: none)
 
 Prints JSON: the negotiated group, and for HTTP/1.1 and HTTP/2 the status and the SHA-256 of what came.
 """
@@ -165,7 +165,9 @@ def main(options):
     channel = connect(options, b"h2")
     group = channel.get_group_name()
     http2 = Http2(channel)
-    token = options.get("token") or (access_token(http2, options["name"]) if options.get("key") else None)
+    token = options.get("token")
+    if options.get("key") and "token" not in options:
+        token = access_token(http2, options["name"])
     print(
         json.dumps(
             {

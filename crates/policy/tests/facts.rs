@@ -174,24 +174,23 @@ fn an_authority_has_a_plain_name() {
 
 #[test]
 fn facts_end_with_the_token_or_certificate_that_they_rest_on() {
-    check_end(&fixture::agent(AGENT));
-    check_end(&fixture::bearer("ci", "postgres"));
-    check_end(&fixture::cert("partners", "alice"));
-}
-
-fn check_end(facts: &Facts) {
-    let name = facts.principal().to_string();
-    let policy = fixture::built_in(&[(name.as_str(), "postgres")]);
-    let end = facts.expires_at().unwrap();
-    let id = DecisionId::from_random([0; 16]);
-    let decide = |at| {
-        policy
-            .decide(facts, &connect("postgres"), id, at)
-            .map_err(|denial| denial.rule().to_owned())
-    };
-    assert!(decide(end - SignedDuration::from_nanos(1)).is_ok());
-    assert_eq!(decide(end).unwrap_err(), "facts expired");
-    assert!(!policy.explain(facts, &connect("postgres"), end).allowed);
+    for facts in [
+        fixture::agent(AGENT),
+        fixture::bearer("ci", "postgres"),
+        fixture::cert("partners", "alice"),
+    ] {
+        let name = facts.principal().to_string();
+        let policy = fixture::built_in(&[(name.as_str(), "postgres")]);
+        let end = facts.expires_at().unwrap();
+        let id = DecisionId::from_random([0; 16]);
+        let decide = |at| {
+            let decided = policy.decide(&facts, &connect("postgres"), id, at);
+            decided.map_err(|denial| denial.rule().to_owned())
+        };
+        assert!(decide(end - SignedDuration::from_nanos(1)).is_ok());
+        assert_eq!(decide(end).unwrap_err(), "facts expired");
+        assert!(!policy.explain(&facts, &connect("postgres"), end).allowed);
+    }
 }
 
 #[test]

@@ -180,7 +180,7 @@ fn options(gateway: &Gateway, identity: &Agent, trusting: &Agent) -> Value {
 }
 
 /// As nobody, to the service `web` by its own name.
-fn agentless_options(gateway: &Gateway) -> Value {
+pub(crate) fn agentless_options(gateway: &Gateway) -> Value {
     json!({
         "port": gateway.port,
         "name": gateway.service_name("web"),
@@ -230,16 +230,16 @@ fn find<'v>(value: &'v Value, key: &str) -> Option<&'v Value> {
         .or_else(|| object.values().find_map(|inner| find(inner, key)))
 }
 
-fn report(client: &mut Command, options: &Value) -> Value {
+pub(crate) fn report(client: &mut Command, options: &Value) -> Value {
     let text = attempt(client, options).succeeded();
     serde_json::from_str(&text).expect("the script prints JSON")
 }
 
-fn attempt(client: &mut Command, options: &Value) -> Ran {
+pub(crate) fn attempt(client: &mut Command, options: &Value) -> Ran {
     run(client.arg(options.to_string()), "")
 }
 
-fn sha256(bytes: &[u8]) -> String {
+pub(crate) fn sha256(bytes: &[u8]) -> String {
     let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, bytes);
     digest
         .as_ref()

@@ -6,6 +6,8 @@
 #[cfg(test)]
 mod acme;
 #[cfg(test)]
+mod agentless;
+#[cfg(test)]
 mod classical;
 #[cfg(test)]
 mod clients;
