@@ -97,21 +97,6 @@ fn read_one(table: &mut Table<'_>) -> Result<ServiceConfig, ConfigError> {
         &FLAG,
         "tell the upstream who calls, by PROXY protocol v2",
     );
-    let sni = key(
-        "sni",
-        &DOMAINS,
-        "names by which agentless clients reach the service",
-    );
-    let clients = key(
-        "client_certificates",
-        &LABELS,
-        "the `[[client_authority]]` names whose certificates agentless clients may show; without one none is asked for",
-    );
-    let required = key(
-        "require_client_certificate",
-        &FLAG,
-        "let in no agentless client without a certificate of these authorities",
-    );
     let connect = key(
         "connect_timeout",
         &SPAN,
@@ -127,21 +112,50 @@ fn read_one(table: &mut Table<'_>) -> Result<ServiceConfig, ConfigError> {
         &SPAN,
         "how old a stream may grow before it is cut",
     );
+    let (name, port) = (table.read(name)?, table.read(port)?);
+    let upstreams = read_upstreams(table, upstream)?;
+    let plaintext = table.read(plaintext.or("false"))?;
+    let proxy_protocol = table.read(proxy.or("false"))?;
+    let (sni, client_certificates, require_client_certificate) = read_agentless(table)?;
     Ok(ServiceConfig {
-        name: table.read(name)?,
-        port: table.read(port)?,
-        upstreams: read_upstreams(table, upstream)?,
-        plaintext: table.read(plaintext.or("false"))?,
-        proxy_protocol: table.read(proxy.or("false"))?,
-        sni: table.read(sni.or("[]"))?,
-        client_certificates: table.read(clients.or("[]"))?,
-        require_client_certificate: table.read(required.or("false"))?,
+        name,
+        port,
+        upstreams,
+        plaintext,
+        proxy_protocol,
+        sni,
+        client_certificates,
+        require_client_certificate,
         connect_timeout: table.read(connect.or("\"10s\""))?,
         idle_timeout: table.read(idle.or("\"1h\""))?,
         max_stream_age: table.find(age.absent("without end"))?,
         tls: table.find_table("tls")?.map(read_tls).transpose()?,
         http: table.find_table("http")?.map(http::read).transpose()?,
     })
+}
+
+/// How agentless clients reach it: by which names, with certificates of which authorities, and whether they must.
+fn read_agentless(table: &mut Table<'_>) -> Result<(Vec<String>, Vec<String>, bool), ConfigError> {
+    let sni = key(
+        "sni",
+        &DOMAINS,
+        "names by which agentless clients reach the service",
+    );
+    let clients = key(
+        "client_certificates",
+        &LABELS,
+        "the `[[client_authority]]` names whose certificates agentless clients may show; without one none is asked for",
+    );
+    let required = key(
+        "require_client_certificate",
+        &FLAG,
+        "let in no agentless client without a certificate of these authorities",
+    );
+    Ok((
+        table.read(sni.or("[]"))?,
+        table.read(clients.or("[]"))?,
+        table.read(required.or("false"))?,
+    ))
 }
 
 fn read_upstreams(

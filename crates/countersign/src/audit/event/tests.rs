@@ -9,6 +9,7 @@ fn examples() -> Vec<Event> {
         of_identities(),
         of_certificates(),
         of_keys(),
+        of_bearer_tokens(),
         of_channels(),
         of_streams(),
     ]
@@ -148,12 +149,25 @@ fn of_keys() -> Vec<Event> {
             channel: None,
             peer,
         },
+        Event::KeyRotated {
+            kind: text(),
+            key_id: text(),
+        },
+        Event::TrustBundlePublished {
+            version: 1,
+            key: text(),
+        },
+    ]
+}
+
+fn of_bearer_tokens() -> Vec<Event> {
+    vec![
         Event::BearerTokenIssued {
             token_id: text(),
             subject: text(),
             service: text(),
             key_id: text(),
-            expires_at: at,
+            expires_at: Timestamp::UNIX_EPOCH,
             operator: OPERATOR,
         },
         Event::BearerTokenRevoked {
@@ -162,14 +176,6 @@ fn of_keys() -> Vec<Event> {
             service: text(),
             reason: text(),
             operator: OPERATOR,
-        },
-        Event::KeyRotated {
-            kind: text(),
-            key_id: text(),
-        },
-        Event::TrustBundlePublished {
-            version: 1,
-            key: text(),
         },
     ]
 }

@@ -9,7 +9,7 @@ use super::*;
 
 impl World {
     /// Has a bearer token issued: its text and its id.
-    async fn issue(&self, subject: &str, service: &str) -> (String, String) {
+    pub(super) async fn issue(&self, subject: &str, service: &str) -> (String, String) {
         self.issue_for(subject, service, 3600).await
     }
 
@@ -20,7 +20,7 @@ impl World {
         (text("token"), text("id"))
     }
 
-    async fn revoke(&self, id: &str) -> Value {
+    pub(super) async fn revoke(&self, id: &str) -> Value {
         let path = format!("/tokens/{id}/revoke");
         let reason = json!({ "reason": "leaked" });
         self.operate("POST", &path, &reason).await

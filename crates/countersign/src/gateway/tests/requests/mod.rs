@@ -2,6 +2,7 @@
 //! for byte.
 
 mod identity;
+mod bearers;
 mod passing;
 
 use std::sync::Mutex;
