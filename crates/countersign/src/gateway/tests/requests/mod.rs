@@ -1,8 +1,8 @@
 //! Requests to an HTTP service: real clients before the gateway, and behind it a service that keeps what reached it, byte
 //! for byte.
 
-mod identity;
 mod bearers;
+mod identity;
 mod passing;
 
 use std::sync::Mutex;
