@@ -29,7 +29,7 @@ pub(super) fn of_connect(request: &Parts) -> Result<(&str, u16), Problem> {
             request.uri
         )));
     }
-    without_user(authority)?;
+    is_plain(authority)?;
     agrees(request, authority)?;
     // What follows the header section of a CONNECT is the tunnel's, whatever these fields say.
     for field in [CONTENT_LENGTH, TRANSFER_ENCODING] {
@@ -63,7 +63,7 @@ pub(super) fn of_request(request: &Parts) -> Result<Authority, Problem> {
         None => host(&request.headers)?
             .ok_or_else(|| Problem::malformed("the request lacks its Host field"))?,
     };
-    without_user(&authority)?;
+    is_plain(&authority)?;
     agrees(request, &authority)?;
     Ok(authority)
 }
@@ -96,12 +96,19 @@ pub(super) fn is_here(host: &str) -> bool {
     host == "localhost" || host.ends_with(".localhost") || address.parse::<IpAddr>().is_ok()
 }
 
-/// RFC 9110, section 4.2.4: user information in an authority is there to deceive.
-fn without_user(authority: &Authority) -> Result<(), Problem> {
+/// An authority is a host, and a port that is one. User information in it is there to deceive (RFC 9110, section 4.2.4).
+fn is_plain(authority: &Authority) -> Result<(), Problem> {
     if authority.as_str().contains('@') {
         return Err(Problem::malformed("an authority has no user information"));
     }
-    Ok(())
+    let port = authority.as_str().strip_prefix(authority.host());
+    match port {
+        Some("" | ":") => Ok(()),
+        Some(_) if authority.port_u16().is_some() => Ok(()),
+        _ => Err(Problem::malformed(format!(
+            "`{authority}`: a port is a number below 65536"
+        ))),
+    }
 }
 
 /// Whether the Host field names the same (RFC 9112, section 3.2; RFC 9113, section 8.3.1). Some clients leave its port
@@ -132,7 +139,7 @@ fn host(headers: &HeaderMap) -> Result<Option<Authority>, Problem> {
     }
     let host = Authority::try_from(value.as_bytes())
         .map_err(|_| Problem::malformed("the Host field holds no authority"))?;
-    without_user(&host)?;
+    is_plain(&host)?;
     Ok(Some(host))
 }
 
@@ -200,6 +207,16 @@ mod tests {
             "echo:0",
             &[],
             "400 `echo:0`: 0 is no port; the authority of CONNECT is `service:port`",
+        );
+        for target in ["echo:65536", "[::1]:65536"] {
+            let refused = format!("400 `{target}`: a port is a number below 65536");
+            check(Version::HTTP_2, target, &[], &refused);
+        }
+        check(
+            Version::HTTP_11,
+            "echo:7",
+            &[("host", "echo:7x")],
+            "400 `echo:7x`: a port is a number below 65536",
         );
     }
 

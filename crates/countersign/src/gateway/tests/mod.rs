@@ -7,6 +7,7 @@ mod certificates;
 mod clients;
 mod cuts;
 mod exceptions;
+mod hostile;
 mod http1;
 mod identity_keys;
 mod limits;
