@@ -1,8 +1,9 @@
-//! A gRPC echo: one call, and a stream both ways.
+//! A gRPC echo: one call, and a stream both ways; through a tunnel, and request by request.
 
+use serde_json::json;
 use tempfile::TempDir;
 
-use crate::support::{Process, Tunnel, free_port, node, run, wait_for_port};
+use crate::support::{GatewaySetup, Process, Tunnel, free_port, node, run, wait_for_port};
 
 /// An echo server.
 struct Echo {
@@ -38,4 +39,26 @@ fn grpc_calls_and_streams_work_through_the_tunnel() {
     let mut client = node("grpc_echo.cjs").expect("the server has it");
     let report = run(client.args(["call", &port.to_string()]), "").succeeded();
     assert_eq!(report, "unary ok\nstream ok: 100 messages, 1638400 bytes\n");
+}
+
+#[test]
+fn grpc_comes_without_an_agent_and_is_known_by_its_token() {
+    let Some(echo) = Echo::start() else {
+        return;
+    };
+    let keys = "[service.http]\nprotocol = \"h2\"";
+    let gateway = GatewaySetup::new().service("echo", echo.port, keys).start();
+    let issue = ["tokens", "issue", "--service", "echo", "--subject", "ci"];
+    let options = json!({
+        "port": gateway.port,
+        "name": gateway.service_name("echo"),
+        "anchors": gateway.authority.file,
+        "bearer": gateway.ask(&issue)["token"],
+    });
+    let mut client = node("grpc_echo.cjs").expect("the server has it");
+    let report = run(client.args(["come", &options.to_string()]), "").succeeded();
+    assert_eq!(
+        report,
+        "nobody: PERMISSION_DENIED\nunary ok\nstream ok: 100 messages, 1638400 bytes\nFAILED_PRECONDITION: not now, because\n"
+    );
 }

@@ -7,6 +7,7 @@
 mod acme;
 #[cfg(test)]
 mod agentless;
+mod chromium;
 #[cfg(test)]
 mod classical;
 #[cfg(test)]
@@ -37,3 +38,5 @@ mod services;
 mod ssh;
 #[cfg(test)]
 mod support;
+#[cfg(test)]
+mod web;

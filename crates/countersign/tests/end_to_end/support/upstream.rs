@@ -18,6 +18,27 @@ pub(crate) fn echo() -> u16 {
     })
 }
 
+/// An HTTP service that shows each caller the value of one field of the request, and takes one request on a connection.
+pub(crate) fn showing(field: &'static str) -> u16 {
+    serve(move |mut stream| {
+        let mut head = Vec::new();
+        let mut byte = [0; 1];
+        while !head.ends_with(b"\r\n\r\n") && matches!(stream.read(&mut byte), Ok(1)) {
+            head.extend(byte);
+        }
+        let head = String::from_utf8_lossy(&head);
+        let mut fields = head.lines().filter_map(|line| line.split_once(": "));
+        let shown = fields.find(|(name, _)| name.eq_ignore_ascii_case(field));
+        let shown = shown.map_or("", |(_, value)| value);
+        let length = shown.len();
+        // The client may be gone at any time.
+        let _ = write!(
+            stream,
+            "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n{shown}"
+        );
+    })
+}
+
 /// A service that takes a connection and never says anything.
 pub(crate) fn hanging() -> u16 {
     serve(|mut stream| {
