@@ -59,7 +59,9 @@ pub(crate) async fn serve(gateway: Arc<Gateway>, accepted: Accepted<TcpStream>, 
         never = channel.watch_idle() => match never {},
         never = end_outcast(&gateway, channel) => match never {},
     };
-    closed(&gateway, channel, &end);
+    // A connection whose streams were cut may have ended before it was asked to.
+    let cut = channel.cut.reason();
+    closed(&gateway, channel, cut.as_deref().unwrap_or(&end));
 }
 
 /// Whether a request may be one of the gateway's own, judged before its body is read.
