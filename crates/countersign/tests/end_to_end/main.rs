@@ -7,6 +7,7 @@
 mod acme;
 #[cfg(test)]
 mod agentless;
+#[cfg(test)]
 mod chromium;
 #[cfg(test)]
 mod classical;

@@ -171,10 +171,11 @@ async fn understood(request: http::Request<h2::RecvStream>) -> Message {
         ..Message::default()
     };
     while let Some(data) = stream.data().await {
-        match data {
-            Ok(data) => message.body.push_str(&String::from_utf8_lossy(&data)),
-            Err(_) => message.whole = false,
-        }
+        let Ok(data) = data else {
+            message.whole = false;
+            return message;
+        };
+        message.body.push_str(&String::from_utf8_lossy(&data));
     }
     match stream.trailers().await {
         Ok(trailers) => message.trailers = pairs(&trailers.unwrap_or_default()),
