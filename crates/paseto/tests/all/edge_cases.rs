@@ -1,12 +1,12 @@
 //! Signatures and keys at the edge of their definitions, as Project Wycheproof has them, against versions 2, 3 and 4.
 
-use aws_lc_rs::digest::{SHA512, digest};
 use countersign_paseto::{
     InvalidKey, Key, Opens, Public, Secret, SystemRandom, TokenError, UntrustedToken, V2, V3, V4,
     mint_payload_with_footer,
 };
 use curve25519_dalek::constants::{ED25519_BASEPOINT_POINT, EIGHT_TORSION};
 use curve25519_dalek::scalar::{Scalar, clamp_integer};
+use sha2::{Digest, Sha512};
 
 use crate::support::unhex;
 
@@ -42,8 +42,8 @@ struct Signer {
 impl Signer {
     fn new() -> Self {
         let secret = Key::<V4, Secret>::generate(&SystemRandom).unwrap();
-        let hash = digest(&SHA512, &secret.expose_secret()[..32]);
-        let scalar = clamp_integer(*hash.as_ref().first_chunk().unwrap());
+        let hash = Sha512::digest(&secret.expose_secret()[..32]);
+        let scalar = clamp_integer(*hash.first_chunk().unwrap());
         let public = secret.public();
         Self {
             scalar: Scalar::from_bytes_mod_order(scalar),
@@ -55,8 +55,8 @@ impl Signer {
     /// S for the R that `nonce` and `bytes` stand for: what RFC 8032 section 5.1.6 computes, if `bytes` encode nonce · B.
     fn s(&self, nonce: Scalar, bytes: &[u8; 32], message: &[u8]) -> Scalar {
         let hashed = [bytes.as_slice(), &self.v4.to_bytes(), message].concat();
-        let hash = digest(&SHA512, &hashed);
-        let challenge = Scalar::from_bytes_mod_order_wide(hash.as_ref().try_into().unwrap());
+        let hash = Sha512::digest(&hashed);
+        let challenge = Scalar::from_bytes_mod_order_wide(&hash.into());
         nonce + challenge * self.scalar
     }
 

@@ -15,8 +15,8 @@ pub(crate) struct P384Public {
 
 impl P384Public {
     pub(crate) fn from_compressed(point: &[u8; P384_POINT_LEN]) -> Result<Self, InvalidKey> {
-        let key = VerifyingKey::from_sec1_bytes(point).map_err(|_| InvalidKey::Invalid)?;
-        Ok(Self { key })
+        let key = decompress(point).ok_or(InvalidKey::Invalid)?;
+        Ok(Self { key: key.into() })
     }
 
     pub(crate) fn verify(&self, message: &[u8], signature: &[u8; P384_SIGNATURE_LEN]) -> bool {
@@ -67,8 +67,15 @@ impl P384Secret {
 
     /// The coordinate that both sides share; `None` when `peer` is no point of the curve.
     pub(crate) fn agree(&self, peer: &[u8]) -> Option<Zeroizing<[u8; P384_SCALAR_LEN]>> {
-        let peer = PublicKey::from_sec1_bytes(peer).ok()?;
-        let shared = self.key.diffie_hellman(&peer);
+        let shared = self.key.diffie_hellman(&decompress(peer)?);
         Some(Zeroizing::new((*shared.raw_secret_bytes()).into()))
+    }
+}
+
+/// A point in compressed form (SEC 1 section 2.3.4); p384 reads the compact form too, which is a second text of a key.
+fn decompress(point: &[u8]) -> Option<PublicKey> {
+    match point.first() {
+        Some(2 | 3) => PublicKey::from_sec1_bytes(point).ok(),
+        _ => None,
     }
 }
