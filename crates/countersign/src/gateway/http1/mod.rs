@@ -87,14 +87,16 @@ where
 
 /// What the connection becomes after the answer.
 #[derive(Clone, Default)]
-struct Next(Arc<Mutex<Option<Pin<Box<dyn Future<Output = ()> + Send>>>>>);
+struct Next(Arc<Mutex<Option<Carrying>>>);
+
+type Carrying = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 impl Next {
     fn set(&self, next: impl Future<Output = ()> + Send + 'static) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(Box::pin(next));
     }
 
-    fn take(&self) -> Option<Pin<Box<dyn Future<Output = ()> + Send>>> {
+    fn take(&self) -> Option<Carrying> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 }
