@@ -99,7 +99,10 @@ def key_id(token):
         raise Refused("the token names no key")
     footer = parts[3] + "=" * (-len(parts[3]) % 4)
     footer = json.loads(base64.urlsafe_b64decode(footer))
-    return footer.get("kid") if isinstance(footer, dict) else None
+    kid = footer.get("kid") if isinstance(footer, dict) else None
+    if not isinstance(kid, str):
+        raise Refused("the token names no key")
+    return kid
 
 
 class Handler(BaseHTTPRequestHandler):

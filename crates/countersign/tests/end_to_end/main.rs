@@ -22,6 +22,8 @@ mod grpc;
 #[cfg(test)]
 mod handshake;
 #[cfg(test)]
+mod identity;
+#[cfg(test)]
 mod joining;
 #[cfg(test)]
 mod local;

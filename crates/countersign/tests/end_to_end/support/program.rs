@@ -29,12 +29,23 @@ pub(crate) fn node(name: &str) -> Option<Command> {
 /// Python with the packages of `tests/python`, about to run one of its scripts.
 #[track_caller]
 pub(crate) fn python(name: &str) -> Option<Command> {
+    python_with(&script("python", name))
+}
+
+/// Python with the same packages, about to run one of the examples.
+#[track_caller]
+pub(crate) fn example(name: &str) -> Option<Command> {
+    python_with(&root().join("examples").join(name))
+}
+
+#[track_caller]
+fn python_with(script: &Path) -> Option<Command> {
     let program = root().join(".cache/python/bin/python");
     if !program.is_file() {
         return missing("Python with the packages of tests/python");
     }
     let mut command = Command::new(program);
-    command.arg(script("python", name));
+    command.arg(script);
     Some(command)
 }
 
