@@ -175,6 +175,8 @@ pub(super) struct Pump {
     unflushed: bool,
     /// How the source failed, until its last bytes are delivered.
     failure: Option<io::Error>,
+    /// Whether the source was reset, as a write to it has found.
+    doubtful: bool,
     /// Bytes that the receiving end has taken.
     pub(super) moved: u64,
 }
@@ -223,6 +225,12 @@ impl Pump {
         Poll::Pending
     }
 
+    /// Notes what a write to the source has failed with. A socket tells of its reset once, to whichever call comes first;
+    /// the next reads an end that is none.
+    pub(super) fn doubt(&mut self, error: &io::Error) {
+        self.doubtful |= error.kind() == io::ErrorKind::ConnectionReset;
+    }
+
     /// Whether the source would be heard if it failed: it is not while its bytes wait for the
     /// sink, nor after its end.
     pub(super) fn is_deaf(&self) -> bool {
@@ -243,6 +251,10 @@ impl Pump {
         while self.state == State::Open && !self.queue.is_full() {
             match source.poll_receive(cx) {
                 Poll::Ready(Ok(Some(chunk))) => self.queue.push(chunk),
+                Poll::Ready(Ok(None)) if self.doubtful => {
+                    self.state = State::Failed;
+                    self.failure = Some(io::ErrorKind::ConnectionReset.into());
+                }
                 Poll::Ready(Ok(None)) => self.state = State::Ended,
                 Poll::Ready(Err(error)) => {
                     self.state = State::Failed;

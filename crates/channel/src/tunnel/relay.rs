@@ -126,6 +126,9 @@ impl Flow {
     ) -> Poll<Ending> {
         let Ends { local, remote, .. } = ends;
         let up = self.to_remote.poll(cx, local, remote);
+        if let Poll::Ready(Err(Broken::Sink(error))) = &up {
+            self.to_local.doubt(error);
+        }
         let down = self.to_local.poll(cx, remote, local);
         match (up, down) {
             (Poll::Ready(Err(Broken::Source(error))), _) => {

@@ -1,10 +1,13 @@
 use std::io::ErrorKind;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use rustls::pki_types::PrivateKeyDer;
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
+use tokio::io::ReadBuf;
 use tokio::net::UnixStream;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
@@ -380,4 +383,47 @@ async fn what_a_tls_peer_said_before_it_ended_without_close_notify_arrives() {
         (read.len(), error.kind()),
         (40_000, ErrorKind::ConnectionReset)
     );
+}
+
+/// A socket that its peer has reset, as the kernel tells of it: once, to whoever asks first.
+struct WasReset;
+
+impl Reset for WasReset {
+    fn reset(&mut self) {}
+
+    fn settle(&mut self) {}
+}
+
+impl AsyncRead for WasReset {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        _: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for WasReset {
+    fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, _: &[u8]) -> Poll<io::Result<usize>> {
+        Poll::Ready(Err(ErrorKind::ConnectionReset.into()))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}
+
+#[tokio::test]
+async fn a_reset_that_a_write_finds_first_is_no_end() {
+    let (mut app, socket) = tcp().await;
+    app.write_all(b"on its way").await.unwrap();
+    let end = spawn_relay(socket, WasReset, Arc::default(), Cut::new()).await;
+    assert!(matches!(end.unwrap().ending, Ending::RemoteFailed(_)));
+    let seen = app.read(&mut [0]).await;
+    assert_eq!(seen.unwrap_err().kind(), ErrorKind::ConnectionReset);
 }
