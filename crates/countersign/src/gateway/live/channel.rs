@@ -428,8 +428,8 @@ impl LiveStream {
             rule: self.rule.clone(),
             since: self.opened_at,
             last_hop: self.hop().cloned(),
-            bytes_to_service: self.counters.to_local.load(Ordering::Relaxed),
-            bytes_from_service: self.counters.to_remote.load(Ordering::Relaxed),
+            bytes_to_service: self.counters.to_remote.load(Ordering::Relaxed),
+            bytes_from_service: self.counters.to_local.load(Ordering::Relaxed),
         }
     }
 }
