@@ -6,14 +6,17 @@ use std::time::{Duration, Instant};
 
 use aws_lc_rs::digest::{Context, Digest, SHA384};
 use rustls::crypto::aws_lc_rs::{default_provider, kx_group};
-use rustls::pki_types::ServerName;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{AlertDescription, ClientConfig, RootCertStore};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::{TcpStream, UnixStream};
 use tokio::task::JoinSet;
 use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 
 use super::demo::CUT_AFTER;
+use super::home::{AGENT, HELLO_NAME, TRUST_DOMAIN};
 use super::{Dev, DevError};
 use crate::stdout;
 
@@ -41,6 +44,12 @@ pub(super) async fn run(dev: &Dev) -> Result<(), DevError> {
         .await;
     checks
         .note("a service without a grant is refused", refused_service(dev))
+        .await;
+    checks
+        .note("an HTTP service is told who calls", told_who_calls(dev))
+        .await;
+    checks
+        .note("a client without an agent needs a grant", anonymous(dev))
         .await;
     checks
         .note("a classical client is refused", classical_client(dev))
@@ -240,6 +249,91 @@ async fn refused_service(dev: &Dev) -> Result<String, String> {
     } else {
         Err(format!("answered `{status}`"))
     }
+}
+
+async fn told_who_calls(dev: &Dev) -> Result<String, String> {
+    let stream = dial(dev.ports.hello).await?;
+    let answer = ask(stream, "localhost").await?;
+    let agent = format!("spiffe://{TRUST_DOMAIN}/agent/{AGENT}");
+    match answer.contains(" 200 ") && answer.contains(&agent) {
+        true => Ok(agent),
+        false => Err(format!("answered `{answer}`")),
+    }
+}
+
+/// A browser of today: hybrid key exchange, a classical certificate, and no agent.
+async fn anonymous(dev: &Dev) -> Result<String, String> {
+    let refused = ask(agentless(dev).await?, HELLO_NAME).await?;
+    if !refused.contains(" 403 ") || !refused.contains("countersign grants add") {
+        return Err(format!("without a grant it was answered `{refused}`"));
+    }
+    let grant = "{\"principal\":\"anonymous\",\"service\":\"hello\"}";
+    operate(dev, "POST", "/grants", grant).await?;
+    let mut looks = tokio::time::interval(Duration::from_millis(5));
+    let allowed = loop {
+        let answer = ask(agentless(dev).await?, HELLO_NAME).await?;
+        if !answer.contains(" 403 ") {
+            break answer;
+        }
+        looks.tick().await;
+    };
+    let granted = "/grants?principal=anonymous&service=hello";
+    operate(dev, "DELETE", granted, "").await?;
+    match allowed.contains(" 200 ") && allowed.contains("You are anonymous.") {
+        true => Ok("403 without, 200 with it".to_owned()),
+        false => Err(format!("with a grant it was answered `{allowed}`")),
+    }
+}
+
+async fn agentless(dev: &Dev) -> Result<TlsStream<TcpStream>, String> {
+    let words = |error: &dyn std::error::Error| error.to_string();
+    let mut roots = RootCertStore::empty();
+    let certificate = CertificateDer::from_pem_file(dev.home.certificate());
+    let certificate = certificate.map_err(|error| words(&error))?;
+    roots.add(certificate).map_err(|error| words(&error))?;
+    let config = ClientConfig::builder_with_provider(Arc::new(default_provider()))
+        .with_protocol_versions(&[&rustls::version::TLS13])
+        .map_err(|error| words(&error))?
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    let name = ServerName::try_from(HELLO_NAME).map_err(|error| words(&error))?;
+    let tcp = dial(dev.ports.gateway).await?;
+    TlsConnector::from(Arc::new(config))
+        .connect(name, tcp)
+        .await
+        .map_err(failed("TLS"))
+}
+
+/// What a GET of HTTP/1.1 is answered.
+async fn ask(stream: impl AsyncRead + AsyncWrite + Unpin, host: &str) -> Result<String, String> {
+    let request = format!("GET / HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
+    exchange(stream, &request).await
+}
+
+/// Does what an operator's command does.
+async fn operate(dev: &Dev, method: &str, path: &str, body: &str) -> Result<(), String> {
+    let socket = UnixStream::connect(dev.home.socket()).await;
+    let request = format!(
+        "{method} {path} HTTP/1.1\r\nHost: gateway\r\nConnection: close\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    let answer = exchange(socket.map_err(failed("connecting"))?, &request).await?;
+    match answer.contains(" 200 ") {
+        true => Ok(()),
+        false => Err(format!("the gateway answered `{answer}`")),
+    }
+}
+
+async fn exchange(
+    mut stream: impl AsyncRead + AsyncWrite + Unpin,
+    request: &str,
+) -> Result<String, String> {
+    let sent = stream.write_all(request.as_bytes()).await;
+    sent.map_err(failed("sending"))?;
+    let mut answer = Vec::new();
+    let received = stream.read_to_end(&mut answer).await;
+    received.map_err(failed("receiving"))?;
+    Ok(String::from_utf8_lossy(&answer).into_owned())
 }
 
 /// A TLS 1.3 client that has classical key exchange only.

@@ -4,8 +4,9 @@ use std::convert::Infallible;
 use std::io;
 use std::time::Duration;
 
+use base64ct::{Base64UrlUnpadded, Encoding};
 use bytes::Bytes;
-use http::{Request, Response};
+use http::{HeaderMap, Request, Response};
 use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
@@ -51,17 +52,27 @@ where
 }
 
 async fn greet(tcp: TcpStream) {
-    let answer = |_request: Request<Incoming>| async {
-        let greeting =
-            "Hello from behind Countersign: this answer crossed a quantum-safe channel.\n";
-        Ok::<_, Infallible>(Response::new(Full::new(Bytes::from_static(
-            greeting.as_bytes(),
-        ))))
+    let answer = |request: Request<Incoming>| async move {
+        let caller = caller(request.headers());
+        let caller = caller.unwrap_or_else(|| "nobody that the gateway speaks for".to_owned());
+        let greeting = format!(
+            "Hello from behind Countersign: this answer crossed a quantum-safe channel.\nYou are {caller}.\n"
+        );
+        Ok::<_, Infallible>(Response::new(Full::new(Bytes::from(greeting))))
     };
     // A client that goes away early is its own business.
     let _ = hyper::server::conn::http1::Builder::new()
         .serve_connection(TokioIo::new(tcp), service_fn(answer))
         .await;
+}
+
+/// Who calls, as the identity token says. This only shows it: a service that acts on it verifies the token first.
+fn caller(headers: &HeaderMap) -> Option<String> {
+    let token = headers.get("countersign-identity")?.to_str().ok()?;
+    let signed = Base64UrlUnpadded::decode_vec(token.split('.').nth(2)?).ok()?;
+    let (claims, _signature) = signed.split_last_chunk::<64>()?;
+    let claims: serde_json::Value = serde_json::from_slice(claims).ok()?;
+    claims.get("sub")?.as_str().map(str::to_owned)
 }
 
 async fn echo(mut tcp: TcpStream) {

@@ -1,9 +1,9 @@
 //! Where a dev run keeps what it makes: ports that stay the same, and the two configuration files.
 
-use std::fs::{DirBuilder, Permissions};
-use std::io;
+use std::fs::{DirBuilder, OpenOptions, Permissions};
+use std::io::{self, Write};
 use std::net::TcpListener;
-use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -82,6 +82,25 @@ impl Home {
         self.path.join("join.txt")
     }
 
+    /// The certificate that a client without an agent sees; clients that trust it need no other.
+    pub(super) fn certificate(&self) -> PathBuf {
+        self.path.join("hello.pem")
+    }
+
+    /// The gateway's operator socket.
+    pub(super) fn socket(&self) -> PathBuf {
+        self.path.join("gateway.sock")
+    }
+
+    /// Makes the certificate for clients without an agent, signed by itself.
+    pub(super) fn write_certificate(&self) -> io::Result<()> {
+        let certified = rcgen::generate_simple_self_signed([HELLO_NAME.to_owned()]);
+        let certified = certified.map_err(io::Error::other)?;
+        std::fs::write(self.certificate(), certified.cert.pem())?;
+        let key = certified.signing_key.serialize_pem();
+        write_private(&self.path.join("hello.key"), &key)
+    }
+
     /// The ports of the run before, or free ones.
     pub(super) fn ports(&self) -> io::Result<Ports> {
         let file = self.path.join("ports.json");
@@ -153,10 +172,17 @@ address = "127.0.0.1:{gateway}"
 stage = "hybrid"
 profile = "hybrid@1"
 
+# For clients without an agent.
+[[listener.classical_certificate]]
+certificate = "hello.pem"
+key = "hello.key"
+
 [[service]]
 name = "hello"
 port = 80
 upstream = "127.0.0.1:{demo_hello}"
+sni = ["{HELLO_NAME}"]
+http.protocol = "http/1.1"
 
 [[service]]
 name = "echo"
@@ -235,6 +261,16 @@ filter = "warn"
 "#
     )
 }
+
+/// Writes a file for this user alone.
+pub(super) fn write_private(file: &Path, text: &str) -> io::Result<()> {
+    let mut options = OpenOptions::new();
+    options.write(true).create(true).truncate(true).mode(0o600);
+    options.open(file)?.write_all(text.as_bytes())
+}
+
+/// The name by which clients without an agent reach the HTTP service.
+pub(super) const HELLO_NAME: &str = "hello.localhost";
 
 /// The trust domain of every dev run.
 pub(super) const TRUST_DOMAIN: &str = "dev.countersign";

@@ -12,7 +12,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use self::demo::Demo;
-use self::home::{Home, Ports, TRUST_DOMAIN};
+use self::home::{HELLO_NAME, Home, Ports, TRUST_DOMAIN};
 use crate::agent::{Agent, LinkState};
 use crate::cli::DevOptions;
 use crate::config::AgentConfig;
@@ -104,6 +104,7 @@ impl Dev {
         let home = Home::open(options.home.as_deref()).map_err(DevError::Home)?;
         let ports = home.ports().map_err(DevError::Home)?;
         home.write_configurations(&ports).map_err(DevError::Home)?;
+        home.write_certificate().map_err(DevError::Home)?;
         let demo = Demo::start(&ports).await.map_err(DevError::Demo)?;
         let gateway = gateway::start(&home.gateway_config()).await?;
         let agent_config = AgentConfig::read(&home.agent_config())?;
@@ -112,7 +113,8 @@ impl Dev {
             .create_join_string(home::AGENT)
             .await
             .map_err(|error| DevError::Join(error.to_string()))?;
-        write_secret(&home, &join_string.expose_secret()).map_err(DevError::Home)?;
+        home::write_private(&home.join_string(), &join_string.expose_secret())
+            .map_err(DevError::Home)?;
         let agent = RunningAgent::start(agent_config).await?;
         Ok(Self {
             home,
@@ -153,6 +155,8 @@ impl Dev {
         let program = program.display();
         let config = self.home.gateway_config();
         let config = config.display();
+        let certificate = self.home.certificate();
+        let certificate = certificate.display();
         let kept = if self.home.is_temporary() {
             "temporary: it goes when this ends"
         } else {
@@ -169,9 +173,14 @@ countersign dev: NOT FOR PRODUCTION. Keys, gateway and agent live in one process
                  HTTP CONNECT proxy on 127.0.0.1:{http_proxy}, SOCKS5 on 127.0.0.1:{socks_proxy}
   services       hello:80 (HTTP), echo:7 (TCP), cut:9 (fails half-way), secret:22 (no grant)
 
-Reach a service through the agent and the quantum-safe channel:
+Reach a service through the agent and the quantum-safe channel; it is told who calls:
 
   curl http://127.0.0.1:{hello}/
+
+Reach it without an agent, from a browser of today or any TLS 1.3 client with X25519MLKEM768. It is refused until you say so:
+
+  https://{HELLO_NAME}:{gateway}/ (certificate: {certificate})
+  {program} grants add --principal anonymous --service hello --config {config}
 
 See how the channel was negotiated:
 
@@ -213,16 +222,6 @@ impl RunningAgent {
         self.shutdown.cancel();
         let _ = self.task.await;
     }
-}
-
-/// The join string lets a machine in: the file is for this user alone.
-fn write_secret(home: &Home, text: &str) -> io::Result<()> {
-    use std::io::Write;
-    use std::os::unix::fs::OpenOptionsExt;
-
-    let mut options = std::fs::OpenOptions::new();
-    options.write(true).create(true).truncate(true).mode(0o600);
-    options.open(home.join_string())?.write_all(text.as_bytes())
 }
 
 /// SIGINT or SIGTERM.
