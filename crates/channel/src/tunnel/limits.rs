@@ -70,7 +70,7 @@ impl Limits {
 ///
 /// They leave in one system call and wake the peer once; a full frame would leave nine bytes for a record of their own.
 /// A small stream waits for one such frame of a bulk one: 0.5 ms at 1 Gbit/s.
-pub(super) const WHOLE_RECORDS: u16 = u16::MAX - 8;
+pub const WHOLE_RECORDS: u16 = u16::MAX - 8;
 
 /// When to send PING (RFC 9113, section 6.7) and how long to wait for its answer.
 #[derive(Clone, Copy, Debug)]

@@ -51,7 +51,7 @@ pub use body::BodyError;
 pub use client::{ConnectError, Mux, Rejected, RequestError};
 pub use cut::Cut;
 pub use error::{ConnectionError, ErrorCode};
-pub use limits::{Keepalive, Limits, RelayLimits};
+pub use limits::{Keepalive, Limits, RelayLimits, WHOLE_RECORDS};
 pub use pump::{End, IntoEnd, Queue};
 pub use relay::{Counters, Ending, RelayEnd, relay};
 pub use server::{Incoming, OpenGuard, RawRequest, Requests, ServerHandle, serve};

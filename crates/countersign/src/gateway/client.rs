@@ -61,10 +61,6 @@ impl Client {
         }
     }
 
-    fn is_in_tunnel(&self) -> bool {
-        self.tunnel.is_some()
-    }
-
     /// Whether a request is for the gateway itself.
     ///
     /// # Errors
@@ -112,6 +108,13 @@ impl Client {
         }
     }
 
+    /// Counts a refusal against the client, if it is the client that it is about.
+    pub(crate) fn refused(&self, problem: &Problem) {
+        if problem.status.is_client_error() {
+            self.channel.refused();
+        }
+    }
+
     /// What its requests may cost, as it is configured now.
     pub(crate) fn limits(&self) -> ClientLimits {
         let running = self.gateway.running();
@@ -125,5 +128,9 @@ impl Client {
             head_wait: limits.header_timeout,
             body_wait: limits.body_timeout,
         }
+    }
+
+    fn is_in_tunnel(&self) -> bool {
+        self.tunnel.is_some()
     }
 }

@@ -149,14 +149,18 @@ impl Entry {
         })
     }
 
-    /// Notes that the service could not be reached.
-    pub(super) fn unreachable(self, problem: &Problem) {
+    /// Notes why the service gave no answer: because of the client, or because it could not be reached.
+    pub(super) fn unanswered(self, problem: &Problem) {
+        let detail = problem.detail.clone();
+        if problem.status.is_client_error() {
+            return self.closed("client-failed", detail);
+        }
         tracing::warn!(
             service = self.service.name,
-            problem.detail,
+            detail,
             "a service cannot be reached"
         );
-        self.closed("unreachable", problem.detail.clone());
+        self.closed("unreachable", detail);
     }
 
     /// Notes that the stream was cut before the service answered, and gives what the client is told.

@@ -5,7 +5,9 @@ use std::pin::pin;
 use std::time::Duration;
 
 use bytes::Bytes;
-use countersign_channel::tunnel::{self, Incoming, RawRequest, Requests, ServerHandle, Tunnel};
+use countersign_channel::tunnel::{
+    self, Incoming, RawRequest, Requests, ServerHandle, Tunnel, WHOLE_RECORDS,
+};
 use h2::server::SendResponse;
 use h2::{Reason, SendStream};
 use http::header::CONTENT_LENGTH;
@@ -148,7 +150,7 @@ async fn control_answer(
 }
 
 fn refuse(client: &Client, incoming: Incoming, problem: &Problem) {
-    client.channel.refused();
+    client.refused(problem);
     let audience = Audience::of(&incoming.parts().headers);
     let _ = incoming.reply(problem.response_to(audience));
 }
@@ -171,7 +173,7 @@ async fn exchange(client: &Client, request: RawRequest) {
         }
     };
     let Some(outcome) = answered(client, parts, body, wanted, &mut respond).await else {
-        return client.channel.waste();
+        return;
     };
     match outcome {
         Ok(Outcome::Reply { response, over }) => {
@@ -184,7 +186,7 @@ async fn exchange(client: &Client, request: RawRequest) {
             }
         }
         Err(problem) => {
-            client.channel.refused();
+            client.refused(&problem);
             let response = exchange::whole(problem.response_to(audience));
             carry(respond, response, is_head, Box::pin(std::future::pending())).await;
         }
@@ -287,7 +289,7 @@ async fn pump(mut body: ReplyBody, send: &mut SendStream<Bytes>) -> bool {
 /// Sends data as far as the client's window allows, and waits for more; false if the client takes no more.
 async fn send_data(mut data: Bytes, last: bool, send: &mut SendStream<Bytes>) -> bool {
     loop {
-        let wanted = data.len().min(WHOLE_RECORD);
+        let wanted = data.len().min(WHOLE_RECORDS.into());
         if wanted > 0 && !has_room(wanted, send).await {
             return false;
         }
@@ -322,6 +324,3 @@ fn length(request: &Parts) -> Option<u64> {
 
 /// How long the frames that end a channel may take to leave.
 const FAREWELL: Duration = Duration::from_secs(1);
-
-/// A DATA frame that fills a TLS record together with its header.
-const WHOLE_RECORD: usize = (16 << 10) - 9;

@@ -42,7 +42,7 @@ impl Stream {
                 Ok(Self { entry, upstream })
             }
             Err(problem) => {
-                entry.unreachable(&problem);
+                entry.unanswered(&problem);
                 Err(problem)
             }
         }

@@ -1,8 +1,8 @@
 //! A request's body on its way from the client to a service.
 
 use std::pin::Pin;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -102,7 +102,6 @@ struct Stalled {
 
 #[derive(Debug, Default)]
 struct Fate {
-    fault: OnceLock<BodyFault>,
     answered: AtomicBool,
     over: CancellationToken,
 }
@@ -218,11 +217,6 @@ impl hyper::body::Body for Body {
 }
 
 impl BodyWatch {
-    /// What went wrong with the body, if it was the client's end of it.
-    pub(crate) fn fault(&self) -> Option<&BodyFault> {
-        self.0.fault.get()
-    }
-
     /// Says that the service has answered: from here on the body may take its time, as a conversation does.
     pub(crate) fn answered(&self) {
         self.0.answered.store(true, Ordering::Relaxed);
@@ -294,15 +288,11 @@ impl Passage {
         if self.over.as_mut().poll(cx).is_ready() {
             return Poll::Ready(Some(Err(BodyFault::Over)));
         }
-        let outcome = match frame {
-            Poll::Pending => Err(ready!(self.poll_stalled(cx))),
-            Poll::Ready(None) => return Poll::Ready(None),
-            Poll::Ready(Some(frame)) => frame.and_then(|frame| self.pass(frame)),
-        };
-        if let Err(fault) = &outcome {
-            let _ = self.fate.fault.set(fault.clone());
-        }
-        Poll::Ready(Some(outcome))
+        Poll::Ready(match frame {
+            Poll::Pending => Some(Err(ready!(self.poll_stalled(cx)))),
+            Poll::Ready(None) => None,
+            Poll::Ready(Some(frame)) => Some(frame.and_then(|frame| self.pass(frame))),
+        })
     }
 
     fn pass(&mut self, mut frame: Frame<Bytes>) -> Result<Frame<Bytes>, BodyFault> {

@@ -38,6 +38,7 @@ pub(super) fn clean_request(fields: &mut HeaderMap) {
     clean_trailer_announcement(fields);
     join_cookies(fields);
     if takes_trailers {
+        fields.insert(CONNECTION, HeaderValue::from_static("te"));
         fields.insert(TE, HeaderValue::from_static("trailers"));
     }
 }

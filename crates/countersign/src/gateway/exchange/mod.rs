@@ -15,13 +15,13 @@ use std::sync::Arc;
 use http::header::AUTHORIZATION;
 use http::request::Parts;
 use http::uri::Authority;
-use http::{HeaderValue, Request, Response, StatusCode, Uri};
+use http::{HeaderValue, Request, Response, Uri};
 use jiff::Timestamp;
 
 use self::body::{BodyLimits, BodyWatch};
 use self::fields::Provenance;
 use self::head::Head;
-use self::websocket::Handshake;
+use self::websocket::{Handshake, Met};
 use super::client::Client;
 use super::dispatch::Opening;
 use super::entry::{Entry, Over, unavailable};
@@ -89,20 +89,17 @@ pub(crate) async fn serve(
     let answer = match answered {
         Ok(answer) => answer,
         Err(error) => {
-            let fault = watch.fault();
-            let problem = fault.map_or_else(|| error.problem(), BodyFault::problem);
-            entry.unreachable(&problem);
+            let problem = error.problem();
+            entry.unanswered(&problem);
             return Err(problem);
         }
     };
     entry.stream().reached(&answer.hop);
     watch.answered();
-    match handshake {
-        _ if answer.response.status() != StatusCode::SWITCHING_PROTOCOLS => {
-            Ok(reply(entry, answer, watch, over))
-        }
-        Some(handshake) => handshake.finish(entry, answer).await,
-        None => Err(unasked_switch(entry)),
+    match handshake.map(|handshake| handshake.meet(answer.response.status())) {
+        Some(Met::Switched(handshake)) => handshake.finish(entry, answer).await,
+        Some(Met::Misunderstood) => Err(websocket::misunderstood(entry)),
+        Some(Met::Declined) | None => Ok(reply(entry, answer, watch, over)),
     }
 }
 
@@ -194,14 +191,4 @@ fn reply(entry: Entry, answer: Answer, watch: BodyWatch, over: Over) -> Outcome 
     *response.headers_mut() = head.headers;
     fields::clean_response(response.headers_mut());
     Outcome::Reply { response, over }
-}
-
-fn unasked_switch(entry: Entry) -> Problem {
-    let detail = format!(
-        "service `{}` switched to another protocol, which nobody asked for",
-        entry.service().name
-    );
-    let problem = Problem::new(StatusCode::BAD_GATEWAY, "service_not_http", detail);
-    entry.service_failed(&problem.detail);
-    problem
 }

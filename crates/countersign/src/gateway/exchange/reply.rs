@@ -92,7 +92,10 @@ impl Passing {
         let frame = match ready!(Pin::new(&mut self.answer).poll_frame(cx)) {
             Some(Ok(frame)) => frame,
             Some(Err(error)) => {
-                self.end(|entry| entry.service_failed(&error));
+                self.end(|entry| match &error {
+                    UpstreamError::Request(fault) => entry.client_failed(fault),
+                    error => entry.service_failed(error),
+                });
                 return Poll::Ready(Some(Err(error)));
             }
             None => {

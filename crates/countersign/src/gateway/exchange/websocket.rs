@@ -19,6 +19,16 @@ pub(super) struct Handshake {
     key: Option<String>,
 }
 
+/// What a service makes of the request.
+pub(super) enum Met {
+    /// It has switched.
+    Switched(Handshake),
+    /// It answers in HTTP.
+    Declined,
+    /// It answers in HTTP with what the client would take for a switch.
+    Misunderstood,
+}
+
 /// A WebSocket that waits for its client's end.
 pub(crate) struct Switch {
     entry: Entry,
@@ -40,6 +50,16 @@ impl Handshake {
         if let Some(key) = &self.key {
             let key = HeaderValue::try_from(key).expect("base64 is visible ASCII");
             headers.insert(SEC_WEBSOCKET_KEY, key);
+        }
+    }
+
+    /// Reads the status of the service's answer. On HTTP/2 every 2xx opens the WebSocket (RFC 8441, section 5), so one that
+    /// is a page instead must not get there.
+    pub(super) fn meet(self, status: StatusCode) -> Met {
+        match status {
+            StatusCode::SWITCHING_PROTOCOLS => Met::Switched(self),
+            status if status.is_success() && self.key.is_some() => Met::Misunderstood,
+            _ => Met::Declined,
         }
     }
 
@@ -71,7 +91,7 @@ impl Handshake {
             }),
             Err(error) => {
                 let problem = error.problem();
-                entry.unreachable(&problem);
+                entry.unanswered(&problem);
                 Err(problem)
             }
         }
@@ -91,12 +111,24 @@ fn accept(key: &str) -> String {
     Base64::encode_string(digest(&SHA1_FOR_LEGACY_USE_ONLY, text.as_bytes()).as_ref())
 }
 
+/// What the client is told of a service that answered with a page.
+pub(super) fn misunderstood(entry: Entry) -> Problem {
+    no_websocket(
+        entry,
+        "answered a request for WebSocket as if it were for a page",
+    )
+}
+
 fn unproven(entry: Entry) -> Problem {
-    let detail = format!(
-        "service `{}` switched to WebSocket without the proof that it read the key",
-        entry.service().name
-    );
-    let problem = Problem::new(StatusCode::BAD_GATEWAY, "service_not_http", detail);
+    no_websocket(
+        entry,
+        "switched to WebSocket without the proof that it read the key",
+    )
+}
+
+fn no_websocket(entry: Entry, what: &str) -> Problem {
+    let detail = format!("service `{}` {what}", entry.service().name);
+    let problem = Problem::new(StatusCode::BAD_GATEWAY, "service_not_websocket", detail);
     entry.service_failed(&problem.detail);
     problem
 }

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use countersign_channel::tunnel::{Reset, Socket};
-use http::header::{CONNECTION, TRANSFER_ENCODING};
+use http::header::{CONNECTION, TRANSFER_ENCODING, UPGRADE};
 use http::{HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Limited};
 use hyper::body::Incoming;
@@ -70,19 +70,14 @@ where
             }
         }
     };
-    match (end, next.take()) {
-        (Err(error), _) => error.to_string(),
-        (Ok(()), Some(next)) => {
-            next.await;
-            "finished".to_owned()
-        }
-        (Ok(()), None) => {
-            if let Some(parts) = connection.into_parts() {
-                linger(parts.io.into_inner()).await;
-            }
-            "finished".to_owned()
-        }
+    if let Err(error) = end {
+        return error.to_string();
     }
+    match connection.into_parts() {
+        Some(parts) => linger(parts.io.into_inner()).await,
+        None => next.carry().await,
+    }
+    "finished".to_owned()
 }
 
 /// What the connection becomes after the answer.
@@ -96,8 +91,11 @@ impl Next {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(Box::pin(next));
     }
 
-    fn take(&self) -> Option<Carrying> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+    async fn carry(&self) {
+        let next = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(next) = next {
+            next.await;
+        }
     }
 }
 
@@ -116,13 +114,17 @@ where
         false => Audience::of(request.headers()),
     };
     let upgrade = hyper::upgrade::on(&mut request);
+    if is_connect || request.headers().contains_key(UPGRADE) {
+        // hyper gives the connection away whether it was switched or not, once it has answered for the last time.
+        next.set(farewell::<T>(upgrade.clone()));
+    }
     let answered = if is_connect {
         connect::<T>(&client, &next, request, upgrade).await
     } else {
         serve_request::<T>(&client, &turn, &next, request, upgrade).await
     };
     let response = answered.unwrap_or_else(|problem| {
-        client.channel.refused();
+        client.refused(&problem);
         let mut response = exchange::whole(problem.response_to(audience));
         if is_connect || problem.status == StatusCode::LENGTH_REQUIRED {
             // What the client sent after it may be meant for the tunnel, and must not be read as a request.
@@ -253,6 +255,17 @@ fn slow_head() -> String {
     text.push_str(&format!("content-length: {}\r\n\r\n", body.len()));
     text.push_str(&String::from_utf8_lossy(&body));
     text
+}
+
+/// Ends a connection that has become nothing else.
+async fn farewell<T>(upgrade: OnUpgrade)
+where
+    T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    if let Some((mut io, _)) = taken_over::<T>(upgrade).await {
+        let _ = tokio::time::timeout(LINGER, io.shutdown()).await;
+        linger(io).await;
+    }
 }
 
 /// Reads on for a moment after the end: a client that still sends when the connection closes gets a reset, and loses the

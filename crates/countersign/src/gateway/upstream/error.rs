@@ -141,13 +141,8 @@ impl UpstreamError {
             Self::AllDown { .. } => (StatusCode::SERVICE_UNAVAILABLE, "service_down"),
             Self::Busy { .. } => (StatusCode::SERVICE_UNAVAILABLE, "service_busy"),
             Self::NoUpgrade { .. } => (StatusCode::NOT_IMPLEMENTED, "no_upgrade"),
-            Self::Request(BodyFault::TooLarge { .. }) => {
-                (StatusCode::PAYLOAD_TOO_LARGE, "body_too_large")
-            }
-            Self::Request(BodyFault::TooSlow { .. }) => {
-                (StatusCode::REQUEST_TIMEOUT, "body_too_slow")
-            }
-            Self::Unsendable { .. } | Self::Request(_) => (StatusCode::BAD_REQUEST, "malformed"),
+            Self::Unsendable { .. } => (StatusCode::BAD_REQUEST, "malformed"),
+            Self::Request(fault) => return fault.problem(),
         };
         Problem::new(status, code, self.to_string())
     }

@@ -2,14 +2,26 @@
 //! for byte.
 
 mod bearers;
+mod bodies;
+mod forgery;
 mod identity;
+mod inside;
+mod limits;
 mod passing;
+mod refusals;
+mod websocket;
 
+use std::pin::Pin;
 use std::sync::Mutex;
+use std::task::{Context, Poll};
 
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full};
+use hyper::body::Frame;
 use hyper_util::rt::{TokioExecutor, TokioIo};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::mpsc;
+use tokio_rustls::client::TlsStream;
 
 use super::agentless::{certified_world, dial};
 use super::*;
@@ -26,9 +38,15 @@ struct Service {
     heard: Arc<Mutex<Vec<String>>>,
 }
 
-/// One connection to a service, in a test's own hands.
-struct Connection {
-    tcp: TcpStream,
+/// A service whose connections are in the test's own hands.
+struct Scripted {
+    address: SocketAddr,
+    connections: mpsc::UnboundedReceiver<Wire<TcpStream>>,
+}
+
+/// One connection of HTTP/1.1, byte by byte.
+struct Wire<T> {
+    io: T,
     read: Vec<u8>,
 }
 
@@ -73,7 +91,7 @@ impl Service {
             while let Ok((tcp, _)) = listener.accept().await {
                 let kept = Arc::clone(&kept);
                 tokio::spawn(async move {
-                    let mut connection = Connection::new(tcp);
+                    let mut connection = Wire::new(tcp);
                     while let Some(request) = connection.request().await {
                         kept.lock().unwrap().push(request);
                         connection.say(answer).await;
@@ -97,29 +115,51 @@ impl Service {
     }
 }
 
-impl Connection {
-    fn new(tcp: TcpStream) -> Self {
+impl Scripted {
+    async fn start() -> Self {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (taken, connections) = mpsc::unbounded_channel();
+        tokio::spawn(async move {
+            while let Ok((tcp, _)) = listener.accept().await {
+                let _ = taken.send(Wire::new(tcp));
+            }
+        });
         Self {
-            tcp,
-            read: Vec::new(),
+            address,
+            connections,
         }
     }
 
-    /// The next request's head, with its empty line; none when the connection ends before it.
+    /// A gateway before it, and the service.
+    async fn behind(more: &str) -> (World, Self) {
+        let service = Self::start().await;
+        (site_at(service.address, more).await, service)
+    }
+
+    async fn connection(&mut self) -> Wire<TcpStream> {
+        within(self.connections.recv()).await.unwrap()
+    }
+}
+
+impl<T: AsyncRead + AsyncWrite + Unpin> Wire<T> {
+    fn new(io: T) -> Self {
+        let read = Vec::new();
+        Self { io, read }
+    }
+
+    /// The next head, with its empty line; none when the connection ends before it.
     async fn head(&mut self) -> Option<String> {
-        let end = self.read_until(b"\r\n\r\n").await?;
+        let end = self.find(b"\r\n\r\n").await?;
         Some(self.take(end))
     }
 
-    /// The next request, head and content.
+    /// The next message, head and content.
     async fn request(&mut self) -> Option<String> {
         let mut request = self.head().await?;
         let lower = request.to_ascii_lowercase();
         if lower.contains("transfer-encoding: chunked") {
-            let end = match self.read.starts_with(b"0\r\n") {
-                true => self.read_until(b"\r\n\r\n").await?,
-                false => self.read_until_chunks_end().await?,
-            };
+            let end = self.find_end_of_chunks().await?;
             request.push_str(&self.take(end));
         } else if let Some((_, rest)) = lower.split_once("content-length: ") {
             let length: usize = rest.split("\r\n").next()?.parse().unwrap();
@@ -132,12 +172,34 @@ impl Connection {
     }
 
     async fn say(&mut self, text: &str) {
-        // A gateway that has gone away is seen by what is read.
-        let _ = self.tcp.write_all(text.as_bytes()).await;
+        // One that has gone away is seen by what is read.
+        let _ = self.io.write_all(text.as_bytes()).await;
+        let _ = self.io.flush().await;
     }
 
-    async fn read_until_chunks_end(&mut self) -> Option<usize> {
-        let start = self.read_until(b"\r\n0\r\n").await? - 3;
+    /// What comes up to and with these words.
+    async fn until(&mut self, words: &str) -> String {
+        let found = within(self.find(words.as_bytes())).await;
+        let Some(end) = found else {
+            panic!(
+                "it ended before `{words}`: {:?}",
+                String::from_utf8_lossy(&self.read)
+            );
+        };
+        self.take(end)
+    }
+
+    /// All that still comes, and whether its end is a clean one.
+    async fn rest(mut self) -> (String, bool) {
+        let outcome = within(self.io.read_to_end(&mut self.read)).await;
+        (String::from_utf8(self.read).unwrap(), outcome.is_ok())
+    }
+
+    async fn find_end_of_chunks(&mut self) -> Option<usize> {
+        let start = match self.read.starts_with(b"0\r\n") {
+            true => 1,
+            false => self.find(b"\r\n0\r\n").await? - 2,
+        };
         loop {
             let rest = &self.read[start..];
             if let Some(at) = rest.windows(4).position(|window| window == b"\r\n\r\n") {
@@ -147,7 +209,7 @@ impl Connection {
         }
     }
 
-    async fn read_until(&mut self, end: &[u8]) -> Option<usize> {
+    async fn find(&mut self, end: &[u8]) -> Option<usize> {
         loop {
             let found = self
                 .read
@@ -161,7 +223,7 @@ impl Connection {
     }
 
     async fn more(&mut self) -> Option<()> {
-        let read = self.tcp.read_buf(&mut self.read).await;
+        let read = self.io.read_buf(&mut self.read).await;
         read.is_ok_and(|read| read > 0).then_some(())
     }
 
@@ -169,6 +231,18 @@ impl Connection {
         let taken: Vec<u8> = self.read.drain(..length).collect();
         String::from_utf8(taken).unwrap()
     }
+}
+
+/// A connection of HTTP/1.1 without an agent.
+async fn http1_wire(world: &World) -> Wire<TlsStream<TcpStream>> {
+    Wire::new(dial(world, "web.test", "http/1.1", false).await.unwrap())
+}
+
+/// A problem document in one line, of the answer that carries it.
+fn problem(answer: &str) -> String {
+    let body = answer.split_once("\r\n\r\n").map(|(_, body)| body);
+    let document = body.and_then(|body| serde_json::from_str(body).ok());
+    in_words(&document.unwrap_or_else(|| panic!("no problem document: `{answer}`")))
 }
 
 /// What one connection of HTTP/1.1 answers to these bytes until it ends.
@@ -187,7 +261,7 @@ async fn http2(world: &World) -> Http2 {
 
 async fn over<T>(io: T) -> Http2
 where
-    T: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
+    T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let handshake = hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(io));
     let (client, connection) = handshake.await.unwrap();
@@ -201,6 +275,33 @@ fn get(uri: &str) -> Request<ClientBody> {
 
 fn nothing() -> ClientBody {
     content("")
+}
+
+/// A body that is sent as the test says, and its other end.
+fn piecewise() -> (
+    mpsc::UnboundedSender<Result<Frame<Bytes>, std::io::Error>>,
+    ClientBody,
+) {
+    let (sender, mut receiver) = mpsc::unbounded_channel();
+    let body = FramesBody(move |cx: &mut Context<'_>| receiver.poll_recv(cx));
+    (sender, UnsyncBoxBody::new(body))
+}
+
+struct FramesBody<F>(F);
+
+impl<F> hyper::body::Body for FramesBody<F>
+where
+    F: FnMut(&mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, std::io::Error>>> + Unpin,
+{
+    type Data = Bytes;
+    type Error = std::io::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, std::io::Error>>> {
+        (self.0)(cx)
+    }
 }
 
 fn content(text: &'static str) -> ClientBody {

@@ -58,3 +58,100 @@ async fn an_agent_asks_by_the_services_name_or_one_of_its_others() {
         assert!(lines(heard).contains(&&*format!("host: {host}")), "{heard}");
     }
 }
+
+#[tokio::test]
+async fn head_is_answered_without_a_body_and_with_its_length() {
+    let head = "HTTP/1.1 200 OK\r\nContent-Length: 1000\r\nETag: \"x\"\r\n\r\n";
+    let site = Site::start(Service::answering(head).await, ANONYMOUS_SITE).await;
+    let request = "HEAD / HTTP/1.1\r\nHost: web.test\r\nConnection: close\r\n\r\n";
+    let answer = http1(&site.world, request).await;
+    assert_eq!(field(&answer, "content-length"), "1000");
+    assert!(answer.ends_with("\r\n\r\n"), "{answer}");
+    let mut client = http2(&site.world).await;
+    let request = Request::head("https://web.test/").body(nothing()).unwrap();
+    let response = within(client.send_request(request)).await.unwrap();
+    assert_eq!(response.headers()["content-length"], "1000");
+    assert!(
+        within(response.into_body().collect())
+            .await
+            .unwrap()
+            .to_bytes()
+            .is_empty()
+    );
+    until_finished(&site.world, 2).await;
+}
+
+#[tokio::test]
+async fn a_part_of_a_file_and_a_file_that_has_not_changed_pass_as_they_are() {
+    for (status, rest) in [
+        (
+            "206 Partial Content",
+            "Content-Range: bytes 0-1/9\r\nContent-Length: 2\r\n\r\nok",
+        ),
+        ("304 Not Modified", "ETag: \"x\"\r\n\r\n"),
+        ("204 No Content", "X: y\r\n\r\n"),
+    ] {
+        let answer: &'static str = format!("HTTP/1.1 {status}\r\n{rest}").leak();
+        let site = Site::start(Service::answering(answer).await, ANONYMOUS_SITE).await;
+        let request = "GET / HTTP/1.1\r\nHost: web.test\r\nRange: bytes=0-1\r\nIf-None-Match: \"x\"\r\nConnection: close\r\n\r\n";
+        let got = http1(&site.world, request).await;
+        assert!(got.starts_with(&format!("HTTP/1.1 {status}\r\n")), "{got}");
+        assert_eq!(
+            got.ends_with("\r\n\r\nok"),
+            status.starts_with("206"),
+            "{got}"
+        );
+        let heard = site.service.heard_once();
+        assert_eq!(field(&heard, "range"), "bytes=0-1");
+        let mut client = http2(&site.world).await;
+        let (code, body) = super::answer(&mut client, get("https://web.test/")).await;
+        assert!(status.starts_with(&code.to_string()), "{code}");
+        assert_eq!(body, if code == 206 { "ok" } else { "" });
+    }
+}
+
+/// So many requests have ended well.
+async fn until_finished(world: &World, number: usize) {
+    within(async {
+        loop {
+            let events = world.events().await;
+            let finished = events
+                .iter()
+                .filter(|event| event["event"] == "stream-closed" && event["end"] == "finished");
+            if finished.count() == number {
+                return;
+            }
+            tokio::time::sleep(LOOK_AGAIN).await;
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn one_connection_serves_many_requests_and_each_is_on_record() {
+    let site = Site::open().await;
+    let mut client = http1_wire(&site.world).await;
+    for _ in 0..5 {
+        client.say("GET / HTTP/1.1\r\nHost: web.test\r\n\r\n").await;
+        client.until("\r\n\r\nok").await;
+    }
+    let mut client = http2(&site.world).await;
+    for _ in 0..5 {
+        answer(&mut client, get("https://web.test/")).await;
+    }
+    until_finished(&site.world, 10).await;
+    let closed = json!({ "service": "site", "sent": 0, "received": 2 });
+    site.world.event("stream-closed", closed).await;
+}
+
+#[tokio::test]
+async fn options_for_the_server_itself_pass() {
+    let site = Site::open().await;
+    let request = "OPTIONS * HTTP/1.1\r\nHost: web.test\r\nConnection: close\r\n\r\n";
+    http1(&site.world, request).await;
+    assert!(
+        site.service
+            .heard_once()
+            .starts_with("OPTIONS * HTTP/1.1\r\n")
+    );
+}
