@@ -201,9 +201,8 @@ impl<C: Serialize> Claims<C> {
             registered: &self.registered,
             private: &self.private,
         };
-        let mut json = Vec::with_capacity(USUAL_LEN);
-        serde_json::to_writer(&mut json, &object)
-            .map_err(|error| MintError::Claims(error.to_string()))?;
+        let json =
+            serde_json::to_vec(&object).map_err(|error| MintError::Claims(error.to_string()))?;
         read::check_written(&json, self.registered.count())
             .map_err(|error| MintError::Claims(error.to_string()))?;
         Ok(json)
@@ -299,6 +298,3 @@ fn seconds<S: Serializer>(at: &Option<Timestamp>, serializer: S) -> Result<S::Ok
     at.map(|at| Timestamp::from_second(at.as_second()).unwrap_or(at))
         .serialize(serializer)
 }
-
-/// Seven registered claims and a few private ones fit without the buffer growing.
-const USUAL_LEN: usize = 512;
