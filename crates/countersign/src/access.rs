@@ -91,7 +91,7 @@ impl AccessTokens {
         let id = crate::random::id();
         let claims = Claims::new(AccessClaims {
             cnf: Confirmation::new(*holder.key.as_bytes()),
-            appraisal: Appraisal::none(now),
+            appraisal: Appraisal::software(now),
             profile: holder.profile.name().to_owned(),
             policy_revision,
         })

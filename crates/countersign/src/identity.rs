@@ -14,7 +14,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use countersign_channel::identity::TrustDomain;
 use countersign_paseto::{Claims, KeyId, MintError, SystemRandom};
-use countersign_policy::{Appraisal, Facts, Principal};
+use countersign_policy::{Appraisal, AppraisalResult, Facts, Principal};
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 
@@ -55,7 +55,28 @@ struct IdentityClaims<'a> {
     principal: &'a Principal,
     channel: ChannelClaims<'a>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    appraisal: Option<&'a Appraisal>,
+    appraisal: Option<AppraisalClaims<'a>>,
+}
+
+/// What was found, without the measurements: a service is told who calls, not how its machine is made.
+#[derive(Serialize)]
+struct AppraisalClaims<'a> {
+    result: AppraisalResult,
+    technology: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    vendor: Option<&'a str>,
+    at: Timestamp,
+}
+
+impl<'a> From<&'a Appraisal> for AppraisalClaims<'a> {
+    fn from(appraisal: &'a Appraisal) -> Self {
+        Self {
+            result: appraisal.result,
+            technology: &appraisal.technology,
+            vendor: appraisal.vendor.as_deref(),
+            at: appraisal.at,
+        }
+    }
 }
 
 #[derive(Serialize)]
@@ -106,7 +127,7 @@ impl IdentityTokens {
                 group: &channel.group,
                 post_quantum: call.post_quantum,
             },
-            appraisal: call.facts.appraisal(),
+            appraisal: call.facts.appraisal().map(AppraisalClaims::from),
         })
         .issuer(self.issuer.as_str())
         .subject(principal.name())

@@ -1,10 +1,13 @@
 //! What an access token says beside its registered claims.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use base64ct::{Base64UrlUnpadded, Encoding};
+use countersign_attest::{Fact, Technology};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use subtle::ConstantTimeEq;
 
 /// The private claims of an access token.
@@ -102,25 +105,80 @@ impl From<Confirmation> for ConfirmationClaim {
 }
 
 /// The result of an appraisal, as a token carries it and a policy sees it.
+///
+/// Read from a token it is that token's word; only [`Appraisal::of`] makes one that says more than `software`, and only of
+/// evidence that was appraised.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Appraisal {
     /// What was found.
     pub result: AppraisalResult,
-    /// What vouched for the machine: `none`, or an evidence technology.
+    /// What vouched for the machine: an evidence technology, or `software` where nothing but its own word did.
     pub technology: String,
+    /// Who made what vouched for it, by its certificate chain.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vendor: Option<String>,
     /// When the evidence was appraised.
     pub at: Timestamp,
+    /// What was measured, by name, in hexadecimal: `pcr.sha256.7`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub measurements: BTreeMap<String, String>,
+    /// Named facts, such as `secure_boot`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub facts: BTreeMap<String, Value>,
+    /// Why the result is not `affirming`, a sentence each.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub reasons: Vec<String>,
 }
 
 impl Appraisal {
-    /// A machine that offered no evidence, seen at `at`.
-    pub fn none(at: Timestamp) -> Self {
+    /// A machine that has nothing but its own word, seen at `at`.
+    pub fn software(at: Timestamp) -> Self {
         Self {
             result: AppraisalResult::None,
-            technology: "none".to_owned(),
+            technology: Technology::Software.name().to_owned(),
+            vendor: None,
             at,
+            measurements: BTreeMap::new(),
+            facts: BTreeMap::new(),
+            reasons: Vec::new(),
         }
     }
+
+    /// What evidence came to, and how that compares with what is expected of the machine.
+    pub fn of(
+        evidence: &countersign_attest::Appraisal,
+        result: AppraisalResult,
+        reasons: Vec<String>,
+    ) -> Self {
+        let measurements = evidence.measurements().iter();
+        let facts = evidence.facts().iter();
+        Self {
+            result,
+            technology: evidence.technology().name().to_owned(),
+            vendor: evidence.vendor().map(str::to_owned),
+            at: evidence.appraised_at(),
+            measurements: measurements
+                .map(|one| (one.name.clone(), hex(&one.value)))
+                .collect(),
+            facts: facts
+                .map(|(name, fact)| ((*name).to_owned(), value(fact)))
+                .collect(),
+            reasons,
+        }
+    }
+}
+
+fn value(fact: &Fact) -> Value {
+    match fact {
+        Fact::Flag(flag) => (*flag).into(),
+        Fact::Number(number) => (*number).into(),
+        Fact::Text(text) => text.as_str().into(),
+        Fact::List(list) => list.as_slice().into(),
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// The trustworthiness tiers of RATS (draft-ietf-rats-ar4si, section 3.2).
@@ -170,7 +228,7 @@ mod tests {
     fn the_claims_have_the_names_on_the_wire_that_tokens_carry() {
         let claims = AccessClaims {
             cnf: Confirmation::new([7; 48]),
-            appraisal: Appraisal::none("2026-11-23T00:00:00Z".parse().unwrap()),
+            appraisal: Appraisal::software("2026-11-23T00:00:00Z".parse().unwrap()),
             profile: "hybrid@1".into(),
             policy_revision: 7,
         };

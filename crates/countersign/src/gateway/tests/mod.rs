@@ -151,7 +151,7 @@ impl World {
     fn token_minted_at(&self, agent: &Agent, at: Timestamp) -> String {
         let claims = Claims::new(AccessClaims {
             cnf: Confirmation::new(*agent.svid.leaf().public_key().hash().as_bytes()),
-            appraisal: Appraisal::none(at),
+            appraisal: Appraisal::software(at),
             profile: PROFILE.name().to_owned(),
             policy_revision: 1,
         })
