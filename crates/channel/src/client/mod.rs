@@ -21,7 +21,7 @@ use tokio_rustls::client::TlsStream;
 
 pub use introduction::{Introduced, Introduction, IntroductionError, Known};
 
-use crate::binding::{ChannelBinding, channel_binding};
+use crate::binding::{ChannelBinding, certificate_hash, exporter};
 use crate::failure::in_words;
 use crate::identity::{Leaf, SpiffeId, Svid, TrustBundle, TrustDomain};
 use crate::profile::Profile;
@@ -186,13 +186,19 @@ impl fmt::Debug for Connector {
 }
 
 impl<IO> Connected<IO> {
-    /// A value that both ends of this channel know and no other channel has (RFC 9266).
+    /// What both ends of this channel know and nobody else does.
     ///
     /// # Errors
     ///
     /// It does not fail for a channel that stands.
     pub fn binding(&self) -> Result<ChannelBinding, ConnectError> {
-        channel_binding(self.stream.get_ref().1).map_err(library)
+        let connection = self.stream.get_ref().1;
+        let leaf = connection.peer_certificates().and_then(<[_]>::first);
+        let leaf = leaf.ok_or(ConnectError::GatewayCertificate(CertificateFlaw::Malformed))?;
+        Ok(ChannelBinding {
+            exporter: exporter(connection).map_err(library)?,
+            gateway_certificate: certificate_hash(leaf),
+        })
     }
 }
 

@@ -84,6 +84,7 @@ impl Challenges {
             kind: Kind::Agentless,
             config,
             scheme: None,
+            gateway_certificate: None,
             asked: None,
             exception: None,
             refusal: None,

@@ -16,6 +16,7 @@ use rustls::{ConfigBuilder, ServerConfig, SignatureScheme, WantsVerifier};
 use super::certificate::Certificates;
 use super::client::{ClientCertificates, ClientVerifier};
 use super::listener::{Credentials, Listener, ListenerError};
+use crate::binding::certificate_hash;
 use crate::profile::Profile;
 use crate::provider::{canary_provider, crypto_provider};
 use crate::record::{Offer, Refusal};
@@ -29,6 +30,7 @@ pub(super) struct Live {
     pub(super) credentials: Credentials,
     gateway_name: String,
     svid: Arc<CertifiedKey>,
+    svid_hash: Option<[u8; 48]>,
     certificates: Arc<Certificates>,
     agent: Arc<ServerConfig>,
     agentless: Agentless,
@@ -50,6 +52,8 @@ pub(super) struct Choice {
     pub(super) config: Arc<ServerConfig>,
     /// The scheme with which our certificate's key signs for this client.
     pub(super) scheme: Option<Scheme>,
+    /// The hash of the certificate that agents are shown.
+    pub(super) gateway_certificate: Option<[u8; 48]>,
     /// What the client's certificate is verified with.
     pub(super) asked: Option<Arc<ClientCertificates>>,
     pub(super) exception: Option<String>,
@@ -84,6 +88,7 @@ impl Live {
                 .map(|asked| agentless(Some(asked)))
                 .collect::<Result<_, _>>()?,
             closed: finished(closed),
+            svid_hash: svid.cert.first().map(|leaf| certificate_hash(leaf)),
             svid,
             certificates,
             listener,
@@ -93,7 +98,10 @@ impl Live {
 
     pub(super) fn choose(&self, offer: &Offer, source: IpAddr, now: Timestamp) -> Choice {
         if offer.sni.as_deref() == Some(self.gateway_name.as_str()) {
-            return self.choice(Kind::Agent, &self.agent, Some(&self.svid), offer);
+            return Choice {
+                gateway_certificate: self.svid_hash,
+                ..self.choice(Kind::Agent, &self.agent, Some(&self.svid), offer)
+            };
         }
         let profile = self.listener.rules.profile();
         if offer
@@ -163,6 +171,7 @@ impl Live {
             kind,
             config: config.clone(),
             scheme: key.and_then(|key| scheme(key, offer)),
+            gateway_certificate: None,
             asked: None,
             exception: None,
             refusal: None,
@@ -175,6 +184,7 @@ impl Live {
             kind: Kind::Agentless,
             config: self.closed.clone(),
             scheme: None,
+            gateway_certificate: None,
             asked: None,
             exception: None,
             refusal: Some(refusal),

@@ -32,7 +32,7 @@ pub use listener::{Credentials, Limits, Listener, ListenerError};
 use self::budget::{TakingTurns, WaitingRoom};
 use self::choice::{Choice, Live};
 use self::opening::Opening;
-use crate::binding::{ChannelBinding, channel_binding};
+use crate::binding::{ChannelBinding, exporter};
 use crate::identity::Leaf;
 use crate::profile::Profile;
 use crate::record::{CertificateFlaw, ChannelRecord, Negotiated, Offer, Outcome, Peer, Refusal};
@@ -64,6 +64,8 @@ pub struct Accepted<IO> {
     pub kind: Kind,
     /// An agentless client's certificate, where its service asked for one and it had one.
     pub client: Option<VerifiedClient>,
+    /// What an agent may bind its statements to. Agentless clients have none.
+    pub binding: Option<ChannelBinding>,
 }
 
 /// A handshake that came to nothing. The client has been answered as its protocol wants, and the connection is closed.
@@ -285,17 +287,6 @@ impl fmt::Debug for Acceptor {
     }
 }
 
-impl<IO> Accepted<IO> {
-    /// A value that both ends of this channel know and no other channel has (RFC 9266).
-    ///
-    /// # Errors
-    ///
-    /// It does not fail for a channel that stands.
-    pub fn binding(&self) -> Result<ChannelBinding, rustls::Error> {
-        channel_binding(self.stream.get_ref().1)
-    }
-}
-
 impl<IO> fmt::Debug for Accepted<IO> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Accepted({:?})", self.record)
@@ -344,11 +335,19 @@ fn accepted<IO>(
     };
     record.peer = peer;
     record.client = client.as_ref().map(|client| client.record().clone());
+    let binding = choice
+        .gateway_certificate
+        .zip(exporter(connection).ok())
+        .map(|(gateway_certificate, exporter)| ChannelBinding {
+            exporter,
+            gateway_certificate,
+        });
     Ok(Accepted {
         stream,
         record,
         kind: choice.kind,
         client,
+        binding,
     })
 }
 

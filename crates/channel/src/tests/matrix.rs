@@ -44,7 +44,7 @@ async fn an_agent_gets_in_everywhere_with_the_profiles_first_choices() {
             connected.view.gateway.id.to_string(),
             "spiffe://example.org/gateway/main"
         );
-        assert_eq!(connected.binding().unwrap(), accepted.binding().unwrap());
+        assert_eq!(Some(connected.binding().unwrap()), accepted.binding);
     }
 }
 
