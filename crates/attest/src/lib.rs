@@ -1,5 +1,14 @@
 #![doc = include_str!("../README.md")]
 
 mod appraisal;
+mod chain;
+pub mod dcap;
+mod freshness;
+mod hex;
+mod little_endian;
+pub mod nitro;
+pub mod snp;
 
 pub use appraisal::{Appraisal, Fact, Freshness, Measurement, Technology, Unchecked};
+pub use chain::{ChainError, RootKeys};
+pub use freshness::WrongBinding;

@@ -1,0 +1,11 @@
+//! Evidence of confidential VMs and enclaves, seen from outside: what real hardware made, and what was altered in it.
+
+// `cfg(test)` tells clippy that the helpers among them are tests too.
+#[cfg(test)]
+mod dcap;
+#[cfg(test)]
+mod nitro;
+#[cfg(test)]
+mod snp;
+#[cfg(test)]
+mod support;
