@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 mod appraisal;
+pub mod azure;
 mod chain;
 pub mod dcap;
 mod freshness;

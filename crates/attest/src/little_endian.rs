@@ -3,11 +3,18 @@
 /// What is left of a structure.
 pub(crate) struct Fields<'b>(pub(crate) &'b [u8]);
 
-impl Fields<'_> {
+impl<'b> Fields<'b> {
     pub(crate) fn bytes<const N: usize>(&mut self) -> Option<[u8; N]> {
         let (field, rest) = self.0.split_first_chunk()?;
         self.0 = rest;
         Some(*field)
+    }
+
+    /// A field whose length another field says.
+    pub(crate) fn slice(&mut self, length: usize) -> Option<&'b [u8]> {
+        let (field, rest) = self.0.split_at_checked(length)?;
+        self.0 = rest;
+        Some(field)
     }
 
     pub(crate) fn u32(&mut self) -> Option<u32> {

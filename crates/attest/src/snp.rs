@@ -90,7 +90,15 @@ impl Report {
         })
     }
 
-    fn measurements(&self) -> Vec<Measurement> {
+    pub(crate) fn report_data(&self) -> &[u8; 64] {
+        &self.fields.report_data
+    }
+
+    pub(crate) fn chip_id(&self) -> &[u8; 64] {
+        &self.fields.chip_id
+    }
+
+    pub(crate) fn measurements(&self) -> Vec<Measurement> {
         let report = &self.fields;
         let all: [(&str, &[u8]); 5] = [
             ("measurement", &report.measurement),
@@ -107,7 +115,7 @@ impl Report {
     }
 
     /// What needs no certificate to be read.
-    fn guest_facts(&self) -> BTreeMap<&'static str, Fact> {
+    pub(crate) fn guest_facts(&self) -> BTreeMap<&'static str, Fact> {
         let report = &self.fields;
         let flags = |names: &[(&'static str, u32)], bits: u64| -> Vec<_> {
             let flag =

@@ -2,6 +2,8 @@
 
 // `cfg(test)` tells clippy that the helpers among them are tests too.
 #[cfg(test)]
+mod azure;
+#[cfg(test)]
 mod dcap;
 #[cfg(test)]
 mod nitro;
