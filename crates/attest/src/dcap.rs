@@ -39,7 +39,7 @@ pub use refusal::QuoteError;
 #[derive(Clone, Debug)]
 pub struct Quote {
     bytes: Vec<u8>,
-    parts: Parts,
+    parts: Box<Parts>,
 }
 
 impl Quote {
@@ -65,7 +65,7 @@ impl Quote {
         }
         Ok(Self {
             bytes: quote.to_vec(),
-            parts,
+            parts: Box::new(parts),
         })
     }
 

@@ -4,12 +4,15 @@ mod appraisal;
 pub mod azure;
 mod chain;
 pub mod dcap;
+mod evidence;
 mod freshness;
 mod hex;
 mod little_endian;
 pub mod nitro;
 pub mod snp;
+pub mod software;
 
 pub use appraisal::{Appraisal, Fact, Freshness, Measurement, Technology, Unchecked};
 pub use chain::{ChainError, RootKeys};
+pub use evidence::{Evidence, EvidenceError};
 pub use freshness::WrongBinding;

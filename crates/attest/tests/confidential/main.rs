@@ -6,8 +6,12 @@ mod azure;
 #[cfg(test)]
 mod dcap;
 #[cfg(test)]
+mod evidence;
+#[cfg(test)]
 mod nitro;
 #[cfg(test)]
 mod snp;
+#[cfg(test)]
+mod software;
 #[cfg(test)]
 mod support;
