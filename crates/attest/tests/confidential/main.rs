@@ -2,6 +2,8 @@
 
 // `cfg(test)` tells clippy that the helpers among them are tests too.
 #[cfg(test)]
+mod amd;
+#[cfg(test)]
 mod azure;
 #[cfg(test)]
 mod dcap;
@@ -10,7 +12,11 @@ mod evidence;
 #[cfg(test)]
 mod nitro;
 #[cfg(test)]
+mod nitro_variants;
+#[cfg(test)]
 mod snp;
+#[cfg(test)]
+mod snp_variants;
 #[cfg(test)]
 mod software;
 #[cfg(test)]
