@@ -10,6 +10,8 @@ mod dcap;
 #[cfg(test)]
 mod evidence;
 #[cfg(test)]
+mod mutations;
+#[cfg(test)]
 mod nitro;
 #[cfg(test)]
 mod nitro_variants;

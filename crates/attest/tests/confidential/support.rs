@@ -39,3 +39,11 @@ pub(crate) fn flipped(bytes: &[u8], at: usize) -> Vec<u8> {
     altered[at] ^= 1 << (at % 8);
     altered
 }
+
+/// How many times as many mutations as usual.
+pub(crate) fn mutations() -> usize {
+    let factor = std::env::var("COUNTERSIGN_MUTATIONS");
+    factor.map_or(1, |factor| {
+        factor.parse().expect("COUNTERSIGN_MUTATIONS is a number")
+    })
+}
