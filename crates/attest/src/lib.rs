@@ -11,6 +11,7 @@ mod little_endian;
 pub mod nitro;
 pub mod snp;
 pub mod software;
+pub mod tpm;
 
 pub use appraisal::{Appraisal, Fact, Freshness, Measurement, Technology, Unchecked};
 pub use chain::{ChainError, RootKeys};

@@ -70,7 +70,7 @@ impl AccessTokens {
         })
     }
 
-    /// Mints a token for an agent that just proved its key.
+    /// Mints a token for an agent that just proved its key, and what was found of its machine.
     ///
     /// # Errors
     ///
@@ -78,6 +78,7 @@ impl AccessTokens {
     pub(crate) fn mint(
         &self,
         holder: Holder<'_>,
+        appraisal: Appraisal,
         policy_revision: u64,
         now: Timestamp,
     ) -> Result<AccessToken, MintError> {
@@ -91,7 +92,7 @@ impl AccessTokens {
         let id = crate::random::id();
         let claims = Claims::new(AccessClaims {
             cnf: Confirmation::new(*holder.key.as_bytes()),
-            appraisal: Appraisal::software(now),
+            appraisal,
             profile: holder.profile.name().to_owned(),
             policy_revision,
         })

@@ -50,6 +50,8 @@ pub(crate) enum Command {
     JoinString(Operate<JoinStringCommand>),
     /// The machines that have joined.
     Agents(Operate<AgentsCommand>),
+    /// What machines show, and what is expected of them.
+    Attest(Operate<AttestCommand>),
     /// Who may reach which service.
     Grants(Operate<GrantsCommand>),
     /// Bearer tokens for clients without an agent.
@@ -162,6 +164,8 @@ pub(crate) enum JoinStringCommand {
         #[arg(long, value_name = "FILE")]
         output: Option<PathBuf>,
     },
+    /// Print the join string for machines with a TPM: no secret, and good for any number of them.
+    Tpm,
 }
 
 /// `countersign agents …`.
@@ -173,6 +177,44 @@ pub(crate) enum AgentsCommand {
     Revoke {
         /// The agent's name.
         name: String,
+        /// Why, for the audit.
+        #[arg(long)]
+        reason: String,
+    },
+    /// Let a machine in by its TPM's endorsement key.
+    AllowEk {
+        /// The key's hash, as a refused join prints it.
+        hash: String,
+        /// The agent's name; one made of the hash when absent.
+        #[arg(long)]
+        name: Option<String>,
+    },
+    /// Take that back; an agent that is in stays in until it is revoked.
+    ForbidEk {
+        /// The key's hash.
+        hash: String,
+    },
+    /// List the endorsement keys that are let in.
+    ListEks,
+}
+
+/// `countersign attest …`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum AttestCommand {
+    /// Expect of a machine from now on what it shows now.
+    Learn {
+        /// The agent's name.
+        agent: String,
+    },
+    /// Say what a machine shows that is not expected of it. Exit status 1 where something is.
+    Diff {
+        /// The agent's name.
+        agent: String,
+    },
+    /// Expect what a machine shows now in place of what was expected before.
+    Accept {
+        /// The agent's name.
+        agent: String,
         /// Why, for the audit.
         #[arg(long)]
         reason: String,

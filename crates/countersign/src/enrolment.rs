@@ -1,6 +1,7 @@
 //! How agents come in, stay and go: join strings, enrolment, renewal, revocation.
 //!
-//! Why a join failed is told only to whoever holds a join token that authenticates; all others hear `unknown`.
+//! A machine comes in by a join token, by a TPM that proved itself, or by both. Why a join failed is told only to whoever
+//! holds a join token that authenticates, or such a TPM; all others hear `unknown`.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -14,11 +15,13 @@ use countersign_channel::profile::TokenVersion;
 use countersign_paseto::{
     ClaimError, Claims, MintError, Rules, SystemRandom, TokenError, Verified,
 };
+use countersign_policy::Appraisal;
 use jiff::{SignedDuration, Timestamp};
 use rustls_pki_types::CertificateDer;
 use serde::{Deserialize, Serialize};
 
 use crate::access::{AccessToken, AccessTokens, Holder};
+use crate::attestation::ProvenTpm;
 use crate::audit::{Audit, Event, Operator};
 use crate::authority::AuthorityService;
 use crate::config::HostPort;
@@ -27,7 +30,7 @@ use crate::root_key::{RootKey, RootKeyError};
 use crate::rotation::{Schedule, VersionedRings};
 use crate::state::{ShutOut, State};
 use crate::store::{
-    self, Agent, EnrolOutcome, Enrolment, Renewal, Revocation, SealedSecret, SecretKind,
+    self, Agent, EnrolOutcome, Enrolment, EntersBy, Renewal, Revocation, SealedSecret, SecretKind,
 };
 
 mod refusal;
@@ -62,7 +65,9 @@ pub(crate) struct NewJoinString {
 /// What an agent that enrols sent, and where it came from.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct EnrolRequest<'a> {
-    pub(crate) join_token: &'a str,
+    pub(crate) join_token: Option<&'a str>,
+    /// The TPM that vouches for the machine.
+    pub(crate) tpm: Option<&'a ProvenTpm>,
     /// PKCS#10 in DER.
     pub(crate) certificate_request: &'a [u8],
     /// The agent's clock.
@@ -78,7 +83,8 @@ pub(crate) struct Admission {
     /// The chain, leaf first.
     pub(crate) svid: Vec<CertificateDer<'static>>,
     pub(crate) bundle: Arc<TrustBundle>,
-    pub(crate) access_token: AccessToken,
+    /// Absent where the machine has a TPM, which has to quote for it.
+    pub(crate) access_token: Option<AccessToken>,
 }
 
 impl EnrolmentService {
@@ -163,10 +169,20 @@ impl EnrolmentService {
                 address: new.address,
                 trust_domain,
                 pin,
-                token,
+                token: Some(token),
             },
             expires_at,
         ))
+    }
+
+    /// What machines with a TPM come in by: no secret, and good for any number of them.
+    pub(crate) fn join_string_for_tpms(&self, address: HostPort) -> JoinString {
+        JoinString {
+            address,
+            trust_domain: self.trust_domain.clone(),
+            pin: self.authority.pin(),
+            token: None,
+        }
     }
 
     /// Lets an agent in. The same key may ask again with the same token: a lost reply burns nothing.
@@ -179,29 +195,38 @@ impl EnrolmentService {
         request: EnrolRequest<'_>,
         now: Timestamp,
     ) -> Result<Admission, EnrolRefusal> {
-        let verified = self.verify_join_token(request.join_token, now);
-        let token_id = verified
-            .as_ref()
-            .ok()
-            .and_then(|token| token.token_id().map(str::to_owned));
-        let name = verified.as_ref().ok().and_then(agent_name);
-        let outcome = match verified {
-            Ok(token) => self.enrol_with(&token, request, now).await,
+        let entry = self.entry(request, now);
+        let name = entry.as_ref().ok().map(|entry| entry.name.clone());
+        let token_id = entry.as_ref().ok().and_then(Entry::token_id);
+        let outcome = match entry {
+            Ok(entry) => self.enter(entry, request, now).await,
             Err(refusal) => Err(refusal),
         };
         if let Err(refusal) = &outcome {
-            self.audit.record(Event::EnrolmentRefused {
-                reason: refusal.code().to_owned(),
-                detail: refusal.to_string(),
-                name,
-                token_id,
-                peer: request.peer,
-            });
+            self.refused(refusal, name, token_id, request.peer);
         }
         outcome
     }
 
-    /// Renews an agent's certificate, for the key that it came in with or for a new one.
+    /// Writes down that an enrolment was refused.
+    pub(crate) fn refused(
+        &self,
+        refusal: &EnrolRefusal,
+        name: Option<String>,
+        token_id: Option<String>,
+        peer: SocketAddr,
+    ) {
+        self.audit.record(Event::EnrolmentRefused {
+            reason: refusal.code().to_owned(),
+            detail: refusal.to_string(),
+            name,
+            token_id,
+            peer,
+        });
+    }
+
+    /// Renews an agent's certificate, for the key that it came in with or for a new one. Its access token goes on saying what
+    /// was found true of the machine, where something was.
     ///
     /// # Errors
     ///
@@ -210,9 +235,11 @@ impl EnrolmentService {
         &self,
         agent: Holder<'_>,
         certificate_request: &[u8],
+        appraisal: Option<Appraisal>,
         now: Timestamp,
     ) -> Result<Admission, RenewRefusal> {
-        let outcome = self.renew_admitted(agent, certificate_request, now).await;
+        let renewed = self.renew_admitted(agent, certificate_request, appraisal, now);
+        let outcome = renewed.await;
         if let Err(refusal) = &outcome {
             self.audit.record(Event::RenewalRefused {
                 name: agent.id.agent_name().unwrap_or_default().to_owned(),
@@ -231,12 +258,13 @@ impl EnrolmentService {
     pub(crate) fn access_token(
         &self,
         agent: Holder<'_>,
+        appraisal: Appraisal,
         now: Timestamp,
     ) -> Result<AccessToken, RenewRefusal> {
         let snapshot = self.state.snapshot();
         let name = agent.id.agent_name().unwrap_or_default();
         snapshot.admit(name, agent.key, now)?;
-        self.mint(agent, now).map_err(RenewRefusal::from)
+        self.mint(agent, appraisal, now).map_err(RenewRefusal::from)
     }
 
     /// Shuts an agent and its key out. Whoever watches the state cuts its channels.
@@ -324,26 +352,46 @@ impl EnrolmentService {
             })
     }
 
-    async fn enrol_with(
+    /// Which agent comes in, and by what.
+    fn entry(&self, request: EnrolRequest<'_>, now: Timestamp) -> Result<Entry, EnrolRefusal> {
+        let tpm = request.tpm.map(|proven| proven.tpm().clone());
+        let Some(token) = request.join_token else {
+            let proven = request.tpm.ok_or(EnrolRefusal::Unknown)?;
+            let id = self.trust_domain.agent(proven.agent_name());
+            return Ok(Entry {
+                id: id.map_err(|_| EnrolRefusal::Unknown)?,
+                name: proven.agent_name().to_owned(),
+                by: EntersBy::Tpm(proven.tpm().clone()),
+            });
+        };
+        let verified = self.verify_join_token(token, now)?;
+        let id = verified
+            .subject()
+            .and_then(|subject| SpiffeId::parse(subject).ok())
+            .ok_or(EnrolRefusal::Unknown)?;
+        let token_id = verified.token_id().ok_or(EnrolRefusal::Unknown)?;
+        Ok(Entry {
+            name: id.agent_name().ok_or(EnrolRefusal::Unknown)?.to_owned(),
+            by: EntersBy::Token(token_id.to_owned(), tpm),
+            id,
+        })
+    }
+
+    async fn enter(
         &self,
-        token: &Verified<JoinClaims>,
+        entry: Entry,
         request: EnrolRequest<'_>,
         now: Timestamp,
     ) -> Result<Admission, EnrolRefusal> {
-        let subject = token
-            .subject()
-            .and_then(|subject| SpiffeId::parse(subject).ok());
-        let (Some(id), Some(token_id)) = (subject, token.token_id()) else {
-            return Err(EnrolRefusal::Unknown);
-        };
-        let name = id.agent_name().ok_or(EnrolRefusal::Unknown)?.to_owned();
+        let token_id = entry.token_id();
+        let Entry { id, name, by } = entry;
         check_clock(request.agent_time, now)?;
         let key = proven_key(request.certificate_request, request.profile)?;
         self.audit.ready()?;
         let issued = self.authority.issue(&key, &id, now)?;
         let spki = key.public_key().hash();
         let enrolment = Enrolment {
-            token_id: token_id.to_owned(),
+            by,
             name: name.clone(),
             spiffe_id: id.to_string(),
             spki,
@@ -357,7 +405,8 @@ impl EnrolmentService {
                 name: name.clone(),
                 spiffe_id: id.to_string(),
                 key: spki,
-                token_id: token_id.to_owned(),
+                token_id,
+                ek_hash: request.tpm.map(|proven| proven.tpm().ek_hash.clone()),
                 peer: request.peer,
                 repeated,
             })
@@ -367,12 +416,13 @@ impl EnrolmentService {
             key: &spki,
             profile: request.profile,
         };
-        let access_token = self.mint(holder, now)?;
+        let appraisal = self.of_software(&name, now);
+        let access_token = appraisal.map(|appraisal| self.mint(holder, appraisal, now));
         Ok(Admission {
             name,
             svid: issued.chain,
             bundle: self.authority.trust(),
-            access_token,
+            access_token: access_token.transpose()?,
         })
     }
 
@@ -380,6 +430,7 @@ impl EnrolmentService {
         &self,
         agent: Holder<'_>,
         certificate_request: &[u8],
+        appraisal: Option<Appraisal>,
         now: Timestamp,
     ) -> Result<Admission, RenewRefusal> {
         let name = agent.id.agent_name().unwrap_or_default();
@@ -410,13 +461,13 @@ impl EnrolmentService {
             expires_at: issued.expires_at,
             key_changed: spki != *agent.key,
         });
-        let access_token = self.mint(
-            Holder {
-                key: &spki,
-                ..agent
-            },
-            now,
-        )?;
+        let holder = Holder {
+            key: &spki,
+            ..agent
+        };
+        let appraisal = appraisal.or_else(|| self.of_software(name, now));
+        let access_token = appraisal.map(|appraisal| self.mint(holder, appraisal, now));
+        let access_token = access_token.transpose()?;
         let (svid, bundle) = (issued.chain, self.authority.trust());
         Ok(Admission {
             name: name.to_owned(),
@@ -426,10 +477,20 @@ impl EnrolmentService {
         })
     }
 
-    fn mint(&self, holder: Holder<'_>, now: Timestamp) -> Result<AccessToken, MintError> {
-        let token = self
-            .access
-            .mint(holder, self.state.snapshot().revision, now)?;
+    /// What is found of an agent whose machine nothing vouches for.
+    fn of_software(&self, name: &str, now: Timestamp) -> Option<Appraisal> {
+        let vouched_for = self.state.snapshot().machines.contains_key(name);
+        (!vouched_for).then(|| Appraisal::software(now))
+    }
+
+    fn mint(
+        &self,
+        holder: Holder<'_>,
+        appraisal: Appraisal,
+        now: Timestamp,
+    ) -> Result<AccessToken, MintError> {
+        let revision = self.state.snapshot().revision;
+        let token = self.access.mint(holder, appraisal, revision, now)?;
         self.audit.record(Event::TokenMinted {
             subject: holder.id.to_string(),
             token_id: token.id.clone(),
@@ -446,11 +507,20 @@ struct JoinClaims {
     replace: bool,
 }
 
-fn agent_name(token: &Verified<JoinClaims>) -> Option<String> {
-    SpiffeId::parse(token.subject()?)
-        .ok()?
-        .agent_name()
-        .map(str::to_owned)
+/// An agent that is about to come in, and what lets it.
+struct Entry {
+    id: SpiffeId,
+    name: String,
+    by: EntersBy,
+}
+
+impl Entry {
+    fn token_id(&self) -> Option<String> {
+        match &self.by {
+            EntersBy::Token(id, _) => Some(id.clone()),
+            EntersBy::Tpm(_) => None,
+        }
+    }
 }
 
 /// An agent's certificate is backdated five minutes: with a clock further off, the agent would refuse its own.
@@ -489,6 +559,10 @@ fn entered(outcome: EnrolOutcome, name: &str) -> Result<bool, EnrolRefusal> {
             name: name.to_owned(),
         }),
         EnrolOutcome::KeyRevoked { at } => Err(EnrolRefusal::KeyRevoked { at }),
+        EnrolOutcome::AgentRevoked { at } => Err(EnrolRefusal::AgentRevoked {
+            name: name.to_owned(),
+            at,
+        }),
     }
 }
 

@@ -1,7 +1,8 @@
-//! The join string: one line that lets one machine in, once.
+//! The join string: one line that lets one machine in, once, or that tells machines with a TPM where to ask.
 //!
 //! `countersign-join-v1.` and then JSON in base64url: where the gateway is, the trust domain, the SHA-384 of the trust
-//! domain's key, and a join token. An agent checks the gateway against the hash before it sends the token.
+//! domain's key, and a join token. An agent checks the gateway against the hash before it sends the token. Without a token
+//! it is no secret: a machine comes in by its TPM alone.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -22,8 +23,8 @@ pub(crate) struct JoinString {
     pub(crate) trust_domain: TrustDomain,
     /// The SHA-384 of the trust domain's key.
     pub(crate) pin: SpkiHash,
-    /// What lets the machine in.
-    pub(crate) token: JoinToken,
+    /// What lets the machine in, unless its TPM does.
+    pub(crate) token: Option<JoinToken>,
 }
 
 impl JoinString {
@@ -33,10 +34,13 @@ impl JoinString {
             address: self.address.to_string(),
             trust_domain: self.trust_domain.as_str().to_owned(),
             pin: self.pin.to_string(),
-            token: Cow::Borrowed(self.token.expose_secret()),
+            token: self
+                .token
+                .as_ref()
+                .map(|token| Cow::Borrowed(token.expose_secret())),
         };
         let json = serde_json::to_vec(&document).map(Zeroizing::new);
-        let json = json.expect("four strings are always JSON");
+        let json = json.expect("strings are always JSON");
         let encoded = Zeroizing::new(Base64UrlUnpadded::encode_string(&json));
         Zeroizing::new(format!("{PREFIX}{}", *encoded))
     }
@@ -60,10 +64,12 @@ impl FromStr for JoinString {
             .map_err(|_| JoinStringError::Damaged)?;
         let document: Document<'static> =
             serde_json::from_slice(&json).map_err(|_| JoinStringError::Damaged)?;
-        if !["v4.local.", "v3.local."]
-            .iter()
-            .any(|version| document.token.starts_with(version))
-        {
+        let is_none = |token: &str| {
+            !["v4.local.", "v3.local."]
+                .iter()
+                .any(|version| token.starts_with(version))
+        };
+        if document.token.as_deref().is_some_and(is_none) {
             return Err(JoinStringError::Damaged);
         }
         Ok(Self {
@@ -73,7 +79,9 @@ impl FromStr for JoinString {
                 .map_err(|_| JoinStringError::Address(document.address.clone()))?,
             trust_domain: TrustDomain::parse(&document.trust_domain)?,
             pin: document.pin.parse()?,
-            token: JoinToken::new(document.token.into_owned()),
+            token: document
+                .token
+                .map(|token| JoinToken::new(token.into_owned())),
         })
     }
 }
@@ -138,7 +146,8 @@ struct Document<'a> {
     address: String,
     trust_domain: String,
     pin: String,
-    token: Cow<'a, str>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    token: Option<Cow<'a, str>>,
 }
 
 const PREFIX: &str = "countersign-join-v1.";
@@ -172,9 +181,21 @@ mod tests {
         assert_eq!(joined.address.to_string(), "gate.example.org:8443");
         assert_eq!(joined.trust_domain.as_str(), "example.org");
         assert_eq!(joined.pin.as_bytes(), &[0xab; 48]);
-        assert_eq!(joined.token.expose_secret(), "v4.local.c2VjcmV0");
+        let token = joined.token.as_ref().map(JoinToken::expose_secret);
+        assert_eq!(token, Some("v4.local.c2VjcmV0"));
         let again: JoinString = joined.expose_secret().parse().unwrap();
         assert_eq!(again.expose_secret(), joined.expose_secret());
+    }
+
+    #[test]
+    fn without_a_token_it_is_for_machines_with_a_tpm() {
+        let remove = |json: &mut serde_json::Value| {
+            json.as_object_mut().unwrap().remove("token");
+        };
+        let joined: JoinString = document(remove).parse().unwrap();
+        assert!(joined.token.is_none());
+        let again: JoinString = joined.expose_secret().parse().unwrap();
+        assert!(again.token.is_none());
     }
 
     #[test]
@@ -237,7 +258,7 @@ mod tests {
         let joined: JoinString = document(|_| ()).parse().unwrap();
         assert_eq!(
             format!("{joined:?} {:?}", joined.token),
-            "JoinString JoinToken"
+            "JoinString Some(JoinToken)"
         );
     }
 }

@@ -3,6 +3,7 @@
 mod access;
 mod acme;
 mod agent;
+mod attestation;
 mod audit;
 mod authority;
 mod backup;
@@ -60,6 +61,7 @@ fn run(cli: Cli) -> Result<Verdict, Failure> {
         match cli.command {
             Command::JoinString(options) => commands::join_string(options, format).await?,
             Command::Agents(options) => commands::agents(options, format).await?,
+            Command::Attest(options) => commands::attest(options, format).await?,
             Command::Grants(options) => commands::grants(options, format).await?,
             Command::Tokens(options) => commands::tokens(options, format).await?,
             Command::Sessions(options) => commands::sessions(options, format).await?,

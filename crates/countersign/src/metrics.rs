@@ -169,6 +169,17 @@ impl Metrics {
         self.inner.families.upstreams.get_or_create(&labels).inc();
     }
 
+    /// Counts evidence by what it came to: a result, or `refused`.
+    pub(crate) fn appraised(&self, result: &str) {
+        self.inner
+            .families
+            .appraisals
+            .get_or_create(&ResultLabels {
+                result: result.to_owned(),
+            })
+            .inc();
+    }
+
     /// Counts an attempt to enrol: `allowed`, or the refusal's code.
     pub(crate) fn enrolled(&self, result: &str) {
         self.inner
@@ -386,6 +397,7 @@ mod tests {
         metrics.decided(true);
         metrics.decided(false);
         metrics.enrolled("join_expired");
+        metrics.appraised("contraindicated");
         metrics.upstream_opened("web", "loopback");
         check(
             &metrics,
@@ -402,6 +414,10 @@ mod tests {
         check(
             &metrics,
             r#"countersign_enrolments_total{result="join_expired"} 1"#,
+        );
+        check(
+            &metrics,
+            r#"countersign_appraisals_total{result="contraindicated"} 1"#,
         );
         check(
             &metrics,
@@ -492,6 +508,7 @@ mod tests {
         metrics.refused("main", "not-tls");
         metrics.decided(true);
         metrics.enrolled("allowed");
+        metrics.appraised("affirming");
         metrics.upstream_opened("postgres", "loopback");
         let certificates = Shown::default();
         certificates.store(Arc::new(vec![certificate()]));
@@ -506,7 +523,7 @@ mod tests {
         let types = text.lines().filter_map(|line| line.strip_prefix("# TYPE "));
         let names: Vec<_> = types.map(|line| line.split(' ').next().unwrap()).collect();
         let distinct: std::collections::BTreeSet<_> = names.iter().collect();
-        assert_eq!((names.len(), distinct.len()), (15, 15), "{text}");
+        assert_eq!((names.len(), distinct.len()), (16, 16), "{text}");
         assert!(text.ends_with("# EOF\n"));
     }
 

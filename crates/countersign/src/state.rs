@@ -13,12 +13,14 @@ use jiff::Timestamp;
 use tokio::sync::{Mutex, watch};
 
 use crate::store::{
-    Agent, AgentChange, BearerToken, BundleDocument, EnrolOutcome, Enrolment, ExceptionRecord,
-    GrantRecord, JoinToken, Renewal, Revocation, SealedSecret, SecretKind, Store, StoreError,
+    Agent, AgentChange, AllowedEk, BearerToken, BundleDocument, EnrolOutcome, Enrolment,
+    ExceptionRecord, GrantRecord, JoinToken, Machine, Renewal, Revocation, SealedSecret,
+    SecretKind, Store, StoreError,
 };
 
 mod bearers;
 mod exceptions;
+mod machines;
 
 /// The state of the trust domain, in memory and in the store.
 pub(crate) struct State {
@@ -29,6 +31,8 @@ pub(crate) struct State {
     writing: Mutex<()>,
     /// Who was there since the last time that was written down.
     seen: std::sync::Mutex<BTreeMap<String, Timestamp>>,
+    /// What the clocks of machines' TPMs said since then.
+    clocks: std::sync::Mutex<BTreeMap<String, String>>,
 }
 
 /// The state at one revision. Cheap to hold, never changed.
@@ -37,6 +41,10 @@ pub(crate) struct Snapshot {
     pub(crate) revision: u64,
     pub(crate) grants: Arc<Vec<GrantRecord>>,
     pub(crate) agents: Arc<BTreeMap<String, Arc<Agent>>>,
+    /// What vouches for the machines of agents, by the agent's name.
+    pub(crate) machines: Arc<BTreeMap<String, Arc<Machine>>>,
+    /// Endorsement keys that an operator lets in, by their hash.
+    pub(crate) allowed_eks: Arc<BTreeMap<String, AllowedEk>>,
     pub(crate) bundle: Option<Arc<BundleDocument>>,
     /// Bearer tokens by id, those that have ended lately and the revoked ones too.
     pub(crate) bearers: Arc<BTreeMap<String, Arc<BearerToken>>>,
@@ -81,6 +89,8 @@ impl Snapshot {
             revision: 0,
             grants: Arc::default(),
             agents: Arc::default(),
+            machines: Arc::default(),
+            allowed_eks: Arc::default(),
             bundle: None,
             bearers: Arc::default(),
             exceptions: Arc::default(),
@@ -126,6 +136,14 @@ impl State {
             .agents
             .into_iter()
             .map(|agent| (agent.name.clone(), Arc::new(agent)));
+        let machines = contents
+            .machines
+            .into_iter()
+            .map(|machine| (machine.agent.clone(), Arc::new(machine)));
+        let allowed_eks = contents
+            .allowed_eks
+            .into_iter()
+            .map(|key| (key.ek_hash.clone(), key));
         let bearers = contents
             .bearers
             .into_iter()
@@ -134,6 +152,8 @@ impl State {
             revision: contents.revision,
             grants: Arc::new(contents.grants),
             agents: Arc::new(agents.collect()),
+            machines: Arc::new(machines.collect()),
+            allowed_eks: Arc::new(allowed_eks.collect()),
             bundle: contents.bundle.map(Arc::new),
             bearers: Arc::new(bearers.collect()),
             exceptions: Arc::new(contents.exceptions),
@@ -144,6 +164,7 @@ impl State {
             snapshot: ArcSwap::from_pointee(snapshot),
             writing: Mutex::new(()),
             seen: std::sync::Mutex::default(),
+            clocks: std::sync::Mutex::default(),
         };
         Ok((Arc::new(state), contents.secrets))
     }
@@ -275,28 +296,38 @@ impl State {
         seen.insert(name.to_owned(), now);
     }
 
-    /// Writes when agents were last seen to the store and into the snapshot, without a new revision.
+    /// Writes when agents were last seen, and what their machines' clocks said, to the store and into the snapshot, without a
+    /// new revision.
     ///
     /// # Errors
     ///
     /// The store cannot be written.
     pub(crate) async fn keep_seen(self: &Arc<Self>) -> Result<(), StoreError> {
         let seen = std::mem::take(&mut *self.seen.lock().unwrap_or_else(PoisonError::into_inner));
-        if seen.is_empty() {
+        let clocks =
+            std::mem::take(&mut *self.clocks.lock().unwrap_or_else(PoisonError::into_inner));
+        if seen.is_empty() && clocks.is_empty() {
             return Ok(());
         }
         let agents: Vec<(String, Timestamp)> = seen.into_iter().collect();
+        let clocks: Vec<(String, String)> = clocks.into_iter().collect();
         self.write(|state| async move {
-            state.store.seen(&agents).await?;
-            let mut snapshot = Snapshot::clone(&state.snapshot.load());
-            let known = Arc::make_mut(&mut snapshot.agents);
-            for (name, at) in &agents {
-                if let Some(agent) = known.get_mut(name) {
-                    let agent = Arc::make_mut(agent);
-                    agent.last_seen = agent.last_seen.max(Some(*at));
+            state.store.seen(&agents, &clocks).await?;
+            state.swap(|snapshot| {
+                let known = Arc::make_mut(&mut snapshot.agents);
+                for (name, at) in &agents {
+                    if let Some(agent) = known.get_mut(name) {
+                        let agent = Arc::make_mut(agent);
+                        agent.last_seen = agent.last_seen.max(Some(*at));
+                    }
                 }
-            }
-            state.snapshot.store(Arc::new(snapshot));
+                let machines = Arc::make_mut(&mut snapshot.machines);
+                for (agent, clock) in &clocks {
+                    if let Some(machine) = machines.get_mut(agent) {
+                        Arc::make_mut(machine).clock = Some(clock.clone());
+                    }
+                }
+            });
             Ok(())
         })
         .await
@@ -397,9 +428,19 @@ impl State {
     }
 
     fn publish_agent(&self, change: &AgentChange) -> Agent {
-        let agent = change.agent.clone();
-        self.publish(Some(change.revision), |snapshot| {
-            Arc::make_mut(&mut snapshot.agents).insert(agent.name.clone(), Arc::new(agent));
+        let AgentChange {
+            revision,
+            agent,
+            machine,
+        } = change.clone();
+        let name = agent.name.clone();
+        self.publish(Some(revision), |snapshot| {
+            let machines = Arc::make_mut(&mut snapshot.machines);
+            match machine {
+                Some(machine) => machines.insert(name.clone(), Arc::new(machine)),
+                None => machines.remove(&name),
+            };
+            Arc::make_mut(&mut snapshot.agents).insert(name, Arc::new(agent));
         });
         change.agent.clone()
     }
@@ -407,11 +448,18 @@ impl State {
     /// Swaps in a changed snapshot, then tells those who watch. Without a revision nothing changed.
     fn publish(&self, revision: Option<u64>, change: impl FnOnce(&mut Snapshot)) {
         let Some(revision) = revision else { return };
+        self.swap(|snapshot| {
+            change(snapshot);
+            snapshot.revision = revision;
+        });
+        self.revision.send_replace(revision);
+    }
+
+    /// Swaps in a changed snapshot. Only a write may: it is the only one that runs.
+    fn swap(&self, change: impl FnOnce(&mut Snapshot)) {
         let mut snapshot = Snapshot::clone(&self.snapshot.load());
         change(&mut snapshot);
-        snapshot.revision = revision;
         self.snapshot.store(Arc::new(snapshot));
-        self.revision.send_replace(revision);
     }
 }
 

@@ -195,6 +195,17 @@ pub enum AppraisalResult {
     Contraindicated,
 }
 
+impl fmt::Display for AppraisalResult {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::None => "none",
+            Self::Affirming => "affirming",
+            Self::Warning => "warning",
+            Self::Contraindicated => "contraindicated",
+        })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -36,7 +36,7 @@ fn the_built_in_bundle_is_what_it_was() {
         .map(|(path, text)| format!("==> {path}\n{text}"))
         .collect();
     insta::assert_snapshot!(files);
-    assert_eq!(Bundle::built_in().revision(), "built-in@2");
+    assert_eq!(Bundle::built_in().revision(), "built-in@3");
 }
 
 #[test]

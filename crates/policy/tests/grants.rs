@@ -219,7 +219,7 @@ fn a_permit_and_a_denial_say_what_decided() {
     assert_eq!((permit.service(), permit.port()), ("postgres", 5432));
     assert_eq!(
         (permit.bundle_revision(), permit.policy_revision()),
-        ("built-in@2", 7)
+        ("built-in@3", 7)
     );
     assert_eq!(
         permit.id().to_string(),

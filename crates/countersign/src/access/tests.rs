@@ -43,6 +43,7 @@ fn mint(custody: &Custody, profile: Profile, now: Timestamp) -> AccessToken {
                 key: &key,
                 profile,
             },
+            Appraisal::software(now),
             42,
             now,
         )

@@ -14,7 +14,9 @@ use http::StatusCode;
 use http::uri::Authority;
 use tokio::time::Instant;
 
+use super::attester::Prover;
 use super::control::{AccessToken, Control, ControlError, Problem};
+use super::dial::{Line, LinkError, fetch_token};
 use super::open::OpenError;
 use crate::config::ServiceName;
 
@@ -22,6 +24,7 @@ use crate::config::ServiceName;
 #[derive(Debug)]
 pub(crate) struct Channel {
     mux: Mux,
+    prover: Option<Prover>,
     trust_domain: TrustDomain,
     token: ArcSwap<AccessToken>,
     ports: Mutex<HashMap<String, u16>>,
@@ -43,12 +46,14 @@ impl Channel {
     ///
     /// The gateway gave no token.
     pub(crate) async fn start(
-        mux: Mux,
+        line: Line,
         trust_domain: &TrustDomain,
-    ) -> Result<Arc<Self>, ControlError> {
-        let token = Control::new(&mux, trust_domain).token().await?;
+    ) -> Result<Arc<Self>, LinkError> {
+        let Line { mux, prover } = line;
+        let token = fetch_token(Control::new(&mux, trust_domain), prover.as_ref()).await?;
         let channel = Arc::new(Self {
             mux,
+            prover,
             trust_domain: trust_domain.clone(),
             token: ArcSwap::from_pointee(token),
             ports: Mutex::default(),
@@ -68,7 +73,7 @@ impl Channel {
             Err(ConnectError::Rejected(no)) if no.status == PROXY_AUTHENTICATION_REQUIRED => {
                 // The token may have ended while this machine slept, or its key was rotated away.
                 let refreshed = self.refresh().await;
-                refreshed.map_err(|error| unanswered(service, error))?;
+                refreshed.map_err(|error| no_token(service, error))?;
                 self.connect(&authority).await
             }
             Err(ConnectError::Rejected(no))
@@ -155,8 +160,8 @@ impl Channel {
         self.ports.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    async fn refresh(&self) -> Result<(), ControlError> {
-        let token = self.control().token().await?;
+    async fn refresh(&self) -> Result<(), LinkError> {
+        let token = fetch_token(self.control(), self.prover.as_ref()).await?;
         self.token.store(Arc::new(token));
         Ok(())
     }
@@ -205,6 +210,17 @@ fn lost(service: ServiceName, error: &ConnectionError) -> OpenError {
     OpenError::Lost {
         service,
         why: error.to_string(),
+    }
+}
+
+/// The token was over, and there is no fresh one.
+fn no_token(service: &ServiceName, error: LinkError) -> Unopened {
+    match error {
+        LinkError::Control(error) => unanswered(service, error),
+        error => Unopened::Failed(OpenError::Lost {
+            service: service.clone(),
+            why: error.to_string(),
+        }),
     }
 }
 

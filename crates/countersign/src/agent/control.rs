@@ -15,6 +15,9 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
+use crate::attestation::wire::{
+    ActivateTpm, Evidence, Question, ShowTpm, TokenRequest, TpmChallenge,
+};
 use crate::join_string::JoinToken;
 
 /// The control API of the gateway at the other end of a connection.
@@ -67,6 +70,35 @@ impl<'a> Control<'a> {
         self.post::<IssuedBody>(ENROL, &body).await?.try_into()
     }
 
+    /// Shows the machine's TPM, and gets a credential that only it can open.
+    ///
+    /// # Errors
+    ///
+    /// There is no answer, or the gateway refuses, with a code that says why.
+    pub(crate) async fn show_tpm(self, tpm: &ShowTpm) -> Result<TpmChallenge, ControlError> {
+        self.post(SHOW_TPM, tpm).await
+    }
+
+    /// Enrols a key with what proves that the TPM opened the credential.
+    ///
+    /// # Errors
+    ///
+    /// There is no answer, or the gateway refuses, with a code that says why.
+    pub(crate) async fn activate_tpm(self, proof: &ActivateTpm) -> Result<Issued, ControlError> {
+        self.post::<IssuedBody>(ACTIVATE_TPM, proof)
+            .await?
+            .try_into()
+    }
+
+    /// Asks what the machine is to quote.
+    ///
+    /// # Errors
+    ///
+    /// There is no answer, or the gateway refuses.
+    pub(crate) async fn question(self) -> Result<Question, ControlError> {
+        self.post(ATTEST, &serde_json::json!({})).await
+    }
+
     /// Renews the certificate of the agent that this channel is authenticated as.
     ///
     /// # Errors
@@ -79,13 +111,16 @@ impl<'a> Control<'a> {
         self.post::<IssuedBody>(RENEW, &body).await?.try_into()
     }
 
-    /// Fetches an access token, which also keeps this channel's streams alive.
+    /// Fetches an access token, which also keeps this channel's streams alive, for what the machine shows.
     ///
     /// # Errors
     ///
     /// There is no answer, or the gateway refuses.
-    pub(crate) async fn token(self) -> Result<AccessToken, ControlError> {
-        self.post::<TokenBody>(TOKEN, &serde_json::json!({}))
+    pub(crate) async fn token(
+        self,
+        evidence: Option<Evidence>,
+    ) -> Result<AccessToken, ControlError> {
+        self.post::<TokenBody>(TOKEN, &TokenRequest { evidence })
             .await?
             .try_into()
     }
@@ -326,6 +361,9 @@ struct ProblemBody {
 }
 
 const ENROL: &str = "/v1/enrol";
+const SHOW_TPM: &str = "/v1/enrol/tpm";
+const ACTIVATE_TPM: &str = "/v1/enrol/tpm/activate";
+const ATTEST: &str = "/v1/attest";
 const RENEW: &str = "/v1/renew";
 const TOKEN: &str = "/v1/token";
 const SERVICES: &str = "/v1/services";

@@ -2,19 +2,30 @@
 
 use std::io;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use countersign_channel::Profile;
+use countersign_channel::binding::ChannelBinding;
 use countersign_channel::client::{ConnectError, Connector};
 use countersign_channel::identity::{CertificateRequest, RequestError, TrustDomain};
 use countersign_channel::tunnel::{ConnectionError, Limits, Mux};
 use jiff::Timestamp;
 use tokio::net::TcpStream;
 
-use super::control::{Control, ControlError, Problem};
+use super::attester::{Attester, AttesterError, Prover};
+use super::control::{AccessToken, Control, ControlError, Problem};
 use super::identity::{Identity, IdentityError};
-use super::join::{JoinError, join_again};
+use super::join::{JoinError, Place, join_again};
 use crate::config::{AgentConfig, HostPort};
+
+/// A connection, and what proves on it what the machine is.
+#[derive(Debug)]
+pub(crate) struct Line {
+    pub(crate) mux: Mux,
+    /// Absent where the machine has no TPM to prove it by.
+    pub(crate) prover: Option<Prover>,
+}
 
 /// Makes connections and keeps the certificate fresh; a stand-in does in tests.
 pub(crate) trait Dial: Send + Sync + 'static {
@@ -23,7 +34,7 @@ pub(crate) trait Dial: Send + Sync + 'static {
     /// # Errors
     ///
     /// There is none.
-    fn dial(&self) -> impl Future<Output = Result<Mux, LinkError>> + Send;
+    fn dial(&self) -> impl Future<Output = Result<Line, LinkError>> + Send;
 
     /// Renews the certificate over a channel.
     ///
@@ -47,17 +58,23 @@ pub(crate) struct Gateway {
     address: HostPort,
     profile: Profile,
     join_string_file: Option<PathBuf>,
+    attester: Option<Arc<Attester>>,
 }
 
 impl Gateway {
     /// The gateway where the configuration, or else the join string, says that it is.
-    pub(crate) fn new(identity: Identity, config: &AgentConfig) -> Self {
+    pub(crate) fn new(
+        identity: Identity,
+        config: &AgentConfig,
+        attester: Option<Arc<Attester>>,
+    ) -> Self {
         let address = config.gateway.as_ref().unwrap_or(identity.address());
         Self {
             trust_domain: identity.current().bundle.trust_domain().clone(),
             address: address.clone(),
             profile: config.profile,
             join_string_file: config.join_string_file.clone(),
+            attester,
             identity,
         }
     }
@@ -67,10 +84,11 @@ impl Gateway {
     /// Asks whether the gateway still takes this agent's key, and says why not; a gateway that cannot be asked says nothing.
     pub(crate) async fn shut_out(&self) -> Option<Problem> {
         let asked = async {
-            let mux = self.dial().await?;
-            let token = Control::new(&mux, &self.trust_domain).token().await;
-            mux.drain();
-            Ok::<_, LinkError>(token?)
+            let line = self.dial().await?;
+            let control = Control::new(&line.mux, &self.trust_domain);
+            let token = fetch_token(control, line.prover.as_ref()).await;
+            line.mux.drain();
+            token
         };
         asked.await.err()?.shut_out().cloned()
     }
@@ -82,15 +100,27 @@ impl Gateway {
 }
 
 impl Dial for Gateway {
-    async fn dial(&self) -> Result<Mux, LinkError> {
+    async fn dial(&self) -> Result<Line, LinkError> {
         if !self.identity.is_valid_at(Timestamp::now()) {
+            let place = Place {
+                address: &self.address,
+                profile: self.profile,
+                attester: self.attester.as_deref(),
+            };
             let given = self.join_string_file.as_deref();
-            join_again(&self.identity, given, &self.address, self.profile).await?;
+            join_again(&self.identity, given, place).await?;
         }
         let current = self.identity.current();
         let bundle = current.bundle.clone();
         let connector = Connector::new(self.profile, bundle, &current.svid);
-        Ok(connect(&self.address, &connector.map_err(DialError::from)?).await?)
+        let connector = connector.map_err(DialError::from)?;
+        let (mux, binding) = connect(&self.address, &connector).await?;
+        let prover = self.attester.as_ref().map(|attester| Prover {
+            attester: Arc::clone(attester),
+            binding,
+            key: self.identity.key().public_key().hash(),
+        });
+        Ok(Line { mux, prover })
     }
 
     async fn renew(&self, control: Control<'_>) -> Result<(), LinkError> {
@@ -127,6 +157,9 @@ pub(crate) enum LinkError {
     /// The certificate request could not be made.
     #[error(transparent)]
     Request(#[from] RequestError),
+    /// The TPM gives no quote.
+    #[error(transparent)]
+    Tpm(#[from] AttesterError),
 }
 
 impl LinkError {
@@ -142,18 +175,20 @@ impl LinkError {
     }
 
     /// What to do about it, where waiting does not help.
-    pub(crate) fn hint(&self) -> Option<&'static str> {
-        match self {
+    pub(crate) fn hint(&self) -> Option<String> {
+        let hint = match self {
+            Self::Tpm(error) => return error.remedy(),
             Self::Dial(DialError::Handshake(ConnectError::Refused { alert }))
                 if alert == "handshake_failure" =>
             {
-                Some("check that `profile` is the one of the gateway's listener")
+                "check that `profile` is the one of the gateway's listener"
             }
             _ => self.shut_out().map(|_| {
                 "on the gateway run `countersign join-string create --name NAME --replace`, and start the agent \
                  with the line: `countersign agent --join FILE`"
-            }),
-        }
+            })?,
+        };
+        Some(hint.to_owned())
     }
 }
 
@@ -162,11 +197,31 @@ impl LinkError {
 /// # Errors
 ///
 /// Nobody answers, or what answers is not a gateway that the connector takes.
-pub(crate) async fn connect(address: &HostPort, connector: &Connector) -> Result<Mux, DialError> {
+pub(crate) async fn connect(
+    address: &HostPort,
+    connector: &Connector,
+) -> Result<(Mux, ChannelBinding), DialError> {
     let connected = connector.connect(tcp(address).await?).await?;
+    let binding = connected.binding()?;
     let (mux, driver) = Mux::handshake(connected.stream, &Limits::default()).await?;
     tokio::spawn(driver);
-    Ok(mux)
+    Ok((mux, binding))
+}
+
+/// Fetches an access token, for a fresh quote where the machine has a TPM.
+///
+/// # Errors
+///
+/// The TPM gives no quote, or the gateway no token.
+pub(crate) async fn fetch_token(
+    control: Control<'_>,
+    prover: Option<&Prover>,
+) -> Result<AccessToken, LinkError> {
+    let evidence = match prover {
+        None => None,
+        Some(prover) => Some(prover.answer(&control.question().await?).await?),
+    };
+    Ok(control.token(evidence).await?)
 }
 
 /// Connects to an address, within bounded time.

@@ -23,6 +23,10 @@ pub(crate) struct Home {
 pub(crate) enum Item {
     /// The private key, PKCS#8 in PEM.
     Key,
+    /// The private key, sealed to the machine's TPM.
+    SealedKey,
+    /// The key that the TPM quotes with, as only that TPM can load it.
+    AttestationKey,
     /// The certificate of that key, PEM.
     Svid,
     /// Where the gateway is, and the signed trust bundle of its domain, JSON.
@@ -128,6 +132,8 @@ impl Item {
     fn name(self) -> &'static str {
         match self {
             Self::Key => "key.pem",
+            Self::SealedKey => "key.sealed",
+            Self::AttestationKey => "attestation-key",
             Self::Svid => "svid.pem",
             Self::Bundle => "bundle.json",
             Self::Join => "join-string",

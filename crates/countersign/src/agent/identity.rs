@@ -16,6 +16,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
+use super::attester::{Attester, AttesterError};
 use super::control::Issued;
 use super::home::{Home, HomeError, Item};
 use crate::config::HostPort;
@@ -56,12 +57,12 @@ impl Standing {
     /// # Errors
     ///
     /// A file is open to others, cannot be read, or does not belong with the rest.
-    pub(crate) fn read(home: Home) -> Result<Self, IdentityError> {
+    pub(crate) fn read(home: Home, tpm: Option<&Attester>) -> Result<Self, IdentityError> {
         let Some(svid) = home.read(Item::Svid)? else {
             return Ok(Self::Outside(home));
         };
         let damaged = |item| IdentityError::damaged(&home, item);
-        let key = read_key(&home)?.ok_or_else(|| damaged(Item::Key))?;
+        let key = read_key(&home, tpm)?.ok_or_else(|| damaged(Item::Key))?;
         let membership = home.read(Item::Bundle)?;
         let membership =
             membership.and_then(|json| serde_json::from_slice::<Membership>(&json).ok());
@@ -151,6 +152,7 @@ impl Identity {
     pub(crate) fn leave(self) -> Result<Home, IdentityError> {
         self.home.remove(Item::Svid)?;
         self.home.remove(Item::Key)?;
+        self.home.remove(Item::SealedKey)?;
         Ok(self.home)
     }
 
@@ -209,18 +211,25 @@ impl Identity {
     }
 }
 
-/// The key of the directory, or a fresh one that is on disk when this returns.
+/// The key of the directory, or a fresh one that is on disk when this returns: sealed to the TPM where one is to keep it.
 ///
 /// # Errors
 ///
 /// The key is open to others, is none, is not one that the profile has agents use, or cannot be written.
-pub(crate) fn key_for(home: &Home, profile: Profile) -> Result<Arc<PrivateKey>, IdentityError> {
-    if let Some(key) = read_key(home)? {
+pub(crate) fn key_for(
+    home: &Home,
+    profile: Profile,
+    tpm: Option<&Attester>,
+) -> Result<Arc<PrivateKey>, IdentityError> {
+    if let Some(key) = read_key(home, tpm)? {
         check_algorithm(home, &key, profile)?;
         return Ok(key);
     }
     let key = PrivateKey::generate(profile.leaf_key())?;
-    home.write(Item::Key, key.to_pkcs8_pem()?.as_bytes())?;
+    match tpm.filter(|tpm| tpm.seals_keys()) {
+        Some(tpm) => home.write(Item::SealedKey, &tpm.seal(&key.to_pkcs8_der()?)?)?,
+        None => home.write(Item::Key, key.to_pkcs8_pem()?.as_bytes())?,
+    }
     Ok(Arc::new(key))
 }
 
@@ -248,7 +257,14 @@ pub(crate) fn kept_join_string(home: &Home) -> Result<Option<JoinString>, Identi
         .ok_or_else(|| IdentityError::damaged(home, Item::Join))
 }
 
-fn read_key(home: &Home) -> Result<Option<Arc<PrivateKey>>, IdentityError> {
+fn read_key(home: &Home, tpm: Option<&Attester>) -> Result<Option<Arc<PrivateKey>>, IdentityError> {
+    if let Some(sealed) = home.read(Item::SealedKey)? {
+        let tpm = tpm.ok_or_else(|| IdentityError::Sealed {
+            file: home.path(Item::SealedKey).display().to_string(),
+        })?;
+        let key = PrivateKey::from_pkcs8_der(&tpm.unseal(&sealed)?)?;
+        return Ok(Some(Arc::new(key)));
+    }
     let Some(pem) = home.read(Item::Key)?.map(Zeroizing::new) else {
         return Ok(None);
     };
@@ -298,6 +314,15 @@ pub(crate) enum IdentityError {
     /// The certificate cannot be read, or belongs to another key.
     #[error("the agent's certificate cannot be used")]
     Svid(#[from] SvidError),
+    /// The key is sealed to a TPM, and the agent is told of none.
+    #[error("the agent's key in `{file}` is sealed to a TPM, and this agent is told of none")]
+    Sealed {
+        /// The file.
+        file: String,
+    },
+    /// The TPM does not keep the key or does not give it back.
+    #[error(transparent)]
+    Tpm(#[from] AttesterError),
     /// The bundle is not to be trusted.
     #[error("the trust bundle was not taken")]
     Bundle(#[from] BundleError),
@@ -334,6 +359,10 @@ impl Report for IdentityError {
     fn hint(&self) -> Option<String> {
         match self {
             Self::Home(error) => error.hint(),
+            Self::Sealed { .. } => Some(
+                "name the TPM in the configuration: `[tpm] device = \"/dev/tpmrm0\"`".to_owned(),
+            ),
+            Self::Tpm(error) => error.remedy(),
             Self::Damaged { directory, .. } | Self::WrongAlgorithm { directory, .. } => {
                 Some(format!(
                     "move `{directory}` away and join again, with a string from \
@@ -357,7 +386,7 @@ mod tests {
 
     fn join(domain: &Domain, directory: &std::path::Path) -> Identity {
         let home = Home::open(directory).unwrap();
-        let key = key_for(&home, Profile::HybridV1).unwrap();
+        let key = key_for(&home, Profile::HybridV1, None).unwrap();
         let issued = domain.issue(&key, "laptop", 1);
         let join = join_string(domain);
         let bundle = issued.bundle.clone().verify(&join.pin, &domain.name);
@@ -365,7 +394,7 @@ mod tests {
     }
 
     fn read(directory: &std::path::Path) -> Result<Standing, IdentityError> {
-        Standing::read(Home::open(directory).unwrap())
+        Standing::read(Home::open(directory).unwrap(), None)
     }
 
     #[test]
@@ -389,16 +418,16 @@ mod tests {
         let directory = root.path().join("agent");
         let domain = Domain::new();
         let home = Home::open(&directory).unwrap();
-        let key = key_for(&home, Profile::HybridV1).unwrap();
+        let key = key_for(&home, Profile::HybridV1, None).unwrap();
         keep_join_string(&home, &join_string(&domain)).unwrap();
         drop(home);
         let Standing::Outside(home) = read(&directory).unwrap() else {
             panic!("the agent has not joined");
         };
-        let again = key_for(&home, Profile::HybridV1).unwrap();
+        let again = key_for(&home, Profile::HybridV1, None).unwrap();
         assert_eq!(again.public_key(), key.public_key());
         let join = kept_join_string(&home).unwrap().unwrap();
-        assert_eq!(join.token.expose_secret(), "v4.local.secret");
+        assert_eq!(join.token.unwrap().expose_secret(), "v4.local.secret");
     }
 
     #[test]

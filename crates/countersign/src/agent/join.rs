@@ -14,13 +14,24 @@ use countersign_channel::identity::{BundleError, CertificateRequest, PrivateKey,
 use jiff::Timestamp;
 use zeroize::Zeroizing;
 
+use super::attester::{Attester, AttesterError};
 use super::control::{Control, ControlError, Issued, Problem};
 use super::dial::{DialError, connect, tcp};
 use super::home::Home;
 use super::identity::{Identity, IdentityError, keep_join_string, kept_join_string, key_for};
-use crate::config::HostPort;
+use crate::attestation::wire::{ActivateTpm, Bytes};
+use crate::config::{AgentConfig, HostPort};
 use crate::join_string::{JoinString, JoinStringError};
 use crate::report::{Report, Verdict};
+
+/// Where an agent joins, and by what.
+#[derive(Clone, Copy)]
+pub(crate) struct Place<'a> {
+    pub(crate) address: &'a HostPort,
+    pub(crate) profile: Profile,
+    /// The machine's TPM.
+    pub(crate) attester: Option<&'a Attester>,
+}
 
 /// Joins with a join string, or goes on with the one that an earlier start kept.
 ///
@@ -30,8 +41,8 @@ use crate::report::{Report, Verdict};
 pub(crate) async fn join(
     home: Home,
     given: Option<JoinString>,
-    address: Option<&HostPort>,
-    profile: Profile,
+    config: &AgentConfig,
+    attester: Option<&Attester>,
 ) -> Result<Identity, JoinError> {
     let join = match given {
         Some(join) => join,
@@ -39,10 +50,14 @@ pub(crate) async fn join(
             directory: home.directory().display().to_string(),
         })?,
     };
-    let key = key_for(&home, profile)?;
+    let key = key_for(&home, config.profile, attester)?;
     keep_join_string(&home, &join)?;
-    let address = address.unwrap_or(&join.address);
-    let issued = enrol(&join, address, &key, profile).await?;
+    let place = Place {
+        address: config.gateway.as_ref().unwrap_or(&join.address),
+        profile: config.profile,
+        attester,
+    };
+    let issued = enrol(&join, &key, place).await?;
     let bundle = issued.bundle.clone();
     let bundle = bundle.verify(&join.pin, &join.trust_domain)?;
     Ok(Identity::joined(home, &join, key, bundle, issued)?)
@@ -59,16 +74,15 @@ pub(crate) async fn join(
 pub(crate) async fn join_again(
     identity: &Identity,
     given: Option<&Path>,
-    address: &HostPort,
-    profile: Profile,
+    place: Place<'_>,
 ) -> Result<(), JoinError> {
     let kept = kept_join_string(identity.home())?;
-    let again = enrol_again(identity, kept, address, profile).await;
+    let again = enrol_again(identity, kept, place).await;
     match (again, given) {
         (Err(JoinError::Refused(_) | JoinError::Expired { .. }), Some(path)) if !is_stdin(path) => {
             let join = read(path)?;
             keep_join_string(identity.home(), &join)?;
-            enrol_again(identity, Some(join), address, profile).await
+            enrol_again(identity, Some(join), place).await
         }
         (again, _) => again,
     }
@@ -77,8 +91,7 @@ pub(crate) async fn join_again(
 async fn enrol_again(
     identity: &Identity,
     join: Option<JoinString>,
-    address: &HostPort,
-    profile: Profile,
+    place: Place<'_>,
 ) -> Result<(), JoinError> {
     let of_this_domain = |join: &JoinString| join.pin == *identity.pin();
     let join = join
@@ -86,25 +99,54 @@ async fn enrol_again(
         .ok_or_else(|| JoinError::Expired {
             at: identity.current().svid.not_after(),
         })?;
-    let issued = enrol(&join, address, identity.key(), profile).await?;
+    let issued = enrol(&join, identity.key(), place).await?;
     Ok(identity.renewed(issued)?)
 }
 
-async fn enrol(
-    join: &JoinString,
-    address: &HostPort,
-    key: &PrivateKey,
-    profile: Profile,
-) -> Result<Issued, JoinError> {
+async fn enrol(join: &JoinString, key: &PrivateKey, place: Place<'_>) -> Result<Issued, JoinError> {
+    let Place {
+        address, profile, ..
+    } = place;
     let introduction = Introduction::start(profile, &join.trust_domain, tcp(address).await?).await;
     let introduced = introduction.map_err(DialError::from)?.fetch().await?;
     let known = introduced.verify(&join.pin, Timestamp::now())?;
-    let mux = connect(address, &known.connector).await?;
+    let (mux, _) = connect(address, &known.connector).await?;
     let request = CertificateRequest::write(key)?;
     let control = Control::new(&mux, &join.trust_domain);
-    let issued = control.enrol(&join.token, &request, Timestamp::now()).await;
+    let issued = match place.attester {
+        Some(attester) => enrol_by_tpm(control, attester, join, request).await,
+        None => {
+            let token = join.token.as_ref().ok_or(JoinError::NoTpm)?;
+            let issued = control.enrol(token, &request, Timestamp::now()).await;
+            issued.map_err(JoinError::from)
+        }
+    };
     mux.drain();
-    Ok(issued?)
+    issued
+}
+
+/// The gateway encrypts a secret to the machine's TPM, and lets in whoever shows that the TPM opened it.
+async fn enrol_by_tpm(
+    control: Control<'_>,
+    attester: &Attester,
+    join: &JoinString,
+    certificate_request: Vec<u8>,
+) -> Result<Issued, JoinError> {
+    let token = || {
+        join.token
+            .as_ref()
+            .map(|token| token.expose_secret().to_owned())
+    };
+    let challenge = control.show_tpm(&attester.shown(token()).await?).await?;
+    let secret = attester.activate(&challenge).await?;
+    let mac = crate::attestation::mac(secret.expose_secret(), &certificate_request);
+    let proof = ActivateTpm {
+        join_token: token(),
+        certificate_request: Bytes(certificate_request),
+        now: Timestamp::now(),
+        mac: Bytes(mac),
+    };
+    Ok(control.activate_tpm(&proof).await?)
 }
 
 /// The join string at `given`, if it is another than the one that was kept.
@@ -122,7 +164,11 @@ pub(super) fn another(
         return Ok(None);
     };
     let kept = kept_join_string(home)?;
-    let is_kept = kept.is_some_and(|kept| kept.token.expose_secret() == join.token.expose_secret());
+    let token = |join: &JoinString| {
+        let token = join.token.as_ref();
+        token.map(|token| Zeroizing::new(token.expose_secret().to_owned()))
+    };
+    let is_kept = kept.is_some_and(|kept| kept.pin == join.pin && token(&kept) == token(&join));
     Ok((!is_kept).then_some(join))
 }
 
@@ -187,6 +233,12 @@ pub(crate) enum JoinError {
         /// Its permission bits.
         mode: u32,
     },
+    /// The join string is for machines with a TPM.
+    #[error("the join string is for machines with a TPM, and this agent is told of none")]
+    NoTpm,
+    /// The TPM does not do its part.
+    #[error(transparent)]
+    Tpm(#[from] AttesterError),
     /// The text is no join string.
     #[error(transparent)]
     JoinString(#[from] JoinStringError),
@@ -276,6 +328,11 @@ impl Report for JoinError {
             Self::JoinString(_) => {
                 "copy the whole line that `countersign join-string create` printed"
             }
+            Self::NoTpm => {
+                "name the TPM in the configuration (`[tpm] device = \"/dev/tpmrm0\"`), or get a string for one machine with \
+                 `countersign join-string create --name NAME`"
+            }
+            Self::Tpm(error) => return error.remedy(),
             Self::Identity(error) => return error.hint(),
             Self::Dial(DialError::Unreachable { .. }) => {
                 "check that the gateway runs, and that the address is right from here; `gateway` in the \
@@ -316,6 +373,9 @@ fn hint_of(problem: &Problem) -> Option<&'static str> {
         }
         "clock_skew" => "set the clock (`timedatectl set-ntp true`) and start again",
         "wrong_gateway" => "make a join string on the gateway that it leads to",
+        "ek_untrusted" => {
+            "if this machine is to be let in, on the gateway run `countersign agents allow-ek HASH` with the hash above"
+        }
         "name_in_use" => {
             "choose another name, or take it over: `countersign join-string create --name NAME --replace`"
         }

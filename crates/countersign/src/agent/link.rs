@@ -177,8 +177,8 @@ impl<D: Dial> Link<D> {
     }
 
     async fn connect(&self) -> Result<Arc<Channel>, LinkError> {
-        let mux = self.shared.dial.dial().await?;
-        Ok(Channel::start(mux, self.shared.dial.trust_domain()).await?)
+        let line = self.shared.dial.dial().await?;
+        Channel::start(line, self.shared.dial.trust_domain()).await
     }
 
     fn due(&self, rekey_interval: Duration) -> Instant {

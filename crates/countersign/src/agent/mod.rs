@@ -1,6 +1,7 @@
 //! The agent: runs beside a program, joins the gateway, keeps a channel to it, and leads local ports, sockets and proxies
 //! through that channel to services.
 
+mod attester;
 mod backoff;
 mod channel;
 mod control;
@@ -30,6 +31,7 @@ use tokio_util::task::TaskTracker;
 use crate::config::AgentConfig;
 use crate::report::Failure;
 
+use self::attester::Attester;
 use self::dial::Gateway;
 use self::home::Home;
 use self::identity::{Identity, Standing};
@@ -80,9 +82,11 @@ impl Agent {
         let http = bind(config.proxy.http, "the HTTP proxy")?;
         let socks = bind(config.proxy.socks, "the SOCKS5 proxy")?;
         let telemetry = bind(config.telemetry.address, "telemetry")?;
-        let identity = joined(home, &config).await?;
+        let attester = config.tpm.as_ref().map(|tpm| Attester::open(tpm, &home));
+        let attester = attester.transpose()?.map(Arc::new);
+        let identity = joined(home, &config, attester.as_ref()).await?;
         identity.check_profile(config.profile)?;
-        let gateway = Gateway::new(identity, &config);
+        let gateway = Gateway::new(identity, &config, attester);
         Ok(Self {
             link: Link::new(gateway),
             listeners,
@@ -171,14 +175,19 @@ impl Agent {
     }
 }
 
-async fn joined(home: Home, config: &AgentConfig) -> Result<Identity, Failure> {
+async fn joined(
+    home: Home,
+    config: &AgentConfig,
+    attester: Option<&Arc<Attester>>,
+) -> Result<Identity, Failure> {
+    let tpm = attester.map(Arc::as_ref);
     let given = config.join_string_file.as_deref();
-    let (home, join_string) = match Standing::read(home)? {
+    let (home, join_string) = match Standing::read(home, tpm)? {
         Standing::Outside(home) => (home, given.map(join::read).transpose()?),
         Standing::Joined(identity) => match join::another(identity.home(), given)? {
             None => return Ok(known(*identity)),
             Some(join_string) => {
-                let gateway = Gateway::new(*identity, config);
+                let gateway = Gateway::new(*identity, config, attester.cloned());
                 let shut_out = gateway.shut_out().await;
                 let identity = gateway.into_identity();
                 let Some(problem) = shut_out else {
@@ -189,8 +198,7 @@ async fn joined(home: Home, config: &AgentConfig) -> Result<Identity, Failure> {
             }
         },
     };
-    let joining = join::join(home, join_string, config.gateway.as_ref(), config.profile);
-    let identity = joining.await?;
+    let identity = join::join(home, join_string, config, tpm).await?;
     tracing::info!(id = %identity.current().svid.id(), "joined");
     Ok(identity)
 }

@@ -68,12 +68,14 @@ pub(crate) enum Event {
         replaces: bool,
         operator: Operator,
     },
-    /// An agent is in; `repeated` when it asked again with the same key.
+    /// An agent is in, by a join token, by its TPM's endorsement key, or by both; `repeated` when it asked again with the same key.
     EnrolmentAllowed {
         name: String,
         spiffe_id: String,
         key: SpkiHash,
-        token_id: String,
+        token_id: Option<String>,
+        #[serde(default)]
+        ek_hash: Option<String>,
         peer: SocketAddr,
         repeated: bool,
     },
@@ -122,6 +124,34 @@ pub(crate) enum Event {
         key: SpkiHash,
         reason: String,
         operator: Operator,
+    },
+
+    /// An operator let a TPM in by its endorsement key.
+    EkAllowed {
+        ek_hash: String,
+        name: String,
+        operator: Operator,
+    },
+    /// An operator lets a TPM in no more.
+    EkForbidden { ek_hash: String, operator: Operator },
+    /// What is expected of an agent's machine is now what it showed.
+    ReferenceSet {
+        name: String,
+        reason: String,
+        changes: Vec<String>,
+        operator: Operator,
+    },
+    /// A machine's evidence was appraised and came to something else than the time before.
+    MachineAppraised {
+        name: String,
+        result: String,
+        reasons: Vec<String>,
+    },
+    /// A machine's evidence did not hold.
+    EvidenceRefused {
+        name: String,
+        reason: String,
+        peer: SocketAddr,
     },
 
     /// An access token was made.

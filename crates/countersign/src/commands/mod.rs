@@ -1,5 +1,6 @@
 //! The commands of an operator: each asks a running gateway over its Unix socket and shows the answer. `key` and `token` need none.
 
+mod attest;
 mod check_config;
 mod client;
 mod input;
@@ -17,6 +18,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+pub(crate) use self::attest::attest;
 use self::client::Client;
 pub(crate) use self::client::CommandError;
 pub(crate) use self::key::key;
@@ -34,10 +36,11 @@ use crate::cli::{
 use crate::config::GatewayConfig;
 use crate::identity::PublishedKeys;
 use crate::operator::{
-    AgentRevoked, Agents, BackupDone, BackupRequest, CertificateRenewal, Certificates, Exception,
-    ExceptionEnded, ExceptionRequest, Exceptions, GrantChanged, GrantRequest, Grants,
-    JoinStringCreated, JoinStringRequest, Refused, RevokeRequest, Services, SessionClosed,
-    Sessions, Stages, TokenIssued, TokenRequest, TokenRevoked, Tokens,
+    AgentRevoked, Agents, AllowEkRequest, AllowedEk, AllowedEks, BackupDone, BackupRequest,
+    CertificateRenewal, Certificates, EkForbidden, Exception, ExceptionEnded, ExceptionRequest,
+    Exceptions, GrantChanged, GrantRequest, Grants, JoinStringCreated, JoinStringRequest, Refused,
+    RevokeRequest, Services, SessionClosed, Sessions, Stages, TokenIssued, TokenRequest,
+    TokenRevoked, Tokens, TpmJoinString,
 };
 use crate::report::Failure;
 
@@ -46,20 +49,24 @@ pub(crate) async fn join_string(
     options: Operate<JoinStringCommand>,
     format: Format,
 ) -> Result<(), Failure> {
+    let gateway = Asked::of(&options.gateway, format)?;
     let JoinStringCommand::Create {
         name,
         expires_in,
         replace,
         address,
         output,
-    } = options.command;
+    } = options.command
+    else {
+        return gateway.get::<TpmJoinString>("/join-strings/tpm").await;
+    };
     let request = JoinStringRequest {
         name,
         expires_in: expires_in.as_secs().max(1),
         replace,
         address: address.map(|address| address.to_string()),
     };
-    Asked::of(&options.gateway, format)?
+    gateway
         .post_for_secret(
             "/join-strings",
             &request,
@@ -80,6 +87,20 @@ pub(crate) async fn agents(options: Operate<AgentsCommand>, format: Format) -> R
                 .post::<AgentRevoked>(&path, &RevokeRequest { reason })
                 .await
         }
+        AgentsCommand::AllowEk { hash, name } => {
+            let request = AllowEkRequest {
+                ek_hash: hash,
+                name,
+            };
+            gateway.post::<AllowedEk>("/eks", &request).await
+        }
+        AgentsCommand::ForbidEk { hash } => {
+            let path = format!("/eks/{}", client::escaped(&hash));
+            gateway
+                .ask::<EkForbidden>(Method::DELETE, &path, None)
+                .await
+        }
+        AgentsCommand::ListEks => gateway.get::<AllowedEks>("/eks").await,
     }
 }
 

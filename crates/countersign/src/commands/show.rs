@@ -18,6 +18,7 @@ use crate::operator::{
 use crate::report::printable;
 use crate::stdout::{self, OutputError};
 
+mod attestation;
 mod tokens;
 
 /// An answer in text.
@@ -89,13 +90,14 @@ impl Show for JoinStringCreated {
 
 impl Show for Agents {
     fn result(&self) -> String {
-        let mut table = Table::new(&["NAME", "JOINED", "LAST SEEN", "CHANNELS", "STATUS"]);
+        let mut table = Table::new(&["NAME", "JOINED", "LAST SEEN", "CHANNELS", "BY", "STATUS"]);
         for agent in &self.agents {
             table.row([
                 agent.name.clone(),
                 moment(agent.enrolled_at),
                 agent.last_seen.map(moment).unwrap_or_default(),
                 agent.channels.to_string(),
+                agent.technology.clone(),
                 status(agent),
             ]);
         }

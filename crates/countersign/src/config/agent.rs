@@ -13,6 +13,7 @@ use super::kind::{
 };
 use super::operation::{agent_telemetry, check_loopback, check_socket_path, off_loopback_key};
 use super::reader::{Document, Table};
+use super::tpm::TpmConfig;
 use super::{HostPort, LogConfig, ServiceName, TelemetryConfig};
 
 /// Everything an agent is told.
@@ -26,6 +27,8 @@ pub(crate) struct AgentConfig {
     pub(crate) join_string_file: Option<PathBuf>,
     /// The list of algorithms, such as `hybrid@1`.
     pub(crate) profile: Profile,
+    /// What vouches for the machine.
+    pub(crate) tpm: Option<TpmConfig>,
     /// How often a fresh connection takes over.
     pub(crate) rekey_interval: Duration,
     /// How long the old connection's streams and a stop's may go on.
@@ -141,6 +144,7 @@ impl AgentConfig {
             profile: root.read(profile.or("\"hybrid@1\""))?,
             rekey_interval: root.read(rekey.or("\"1h\""))?,
             drain_time: root.read(drain.or("\"30s\""))?,
+            tpm: TpmConfig::read(root.table("tpm")?)?,
             listeners: read_listeners(&mut root)?,
             proxy: ProxyConfig::read(root.table("proxy")?)?,
             backoff: BackoffConfig::read(root.table("backoff")?)?,

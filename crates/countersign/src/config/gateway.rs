@@ -10,9 +10,9 @@ use super::key::key;
 use super::kind::{COUNT, FILE, HEADER_BYTES, LABEL, SPAN, STREAMS, TRUST_DOMAIN};
 use super::reader::{Document, Table};
 use super::{
-    AcmeConfig, AuditConfig, ClientAuthorityConfig, ExceptionConfig, GrantConfig, IdentityConfig,
-    ListenerConfig, LogConfig, OperateConfig, ServiceConfig, TelemetryConfig, acme,
-    client_authority, exception, listener, operation, service,
+    AcmeConfig, AttestationConfig, AuditConfig, ClientAuthorityConfig, ExceptionConfig,
+    GrantConfig, IdentityConfig, ListenerConfig, LogConfig, OperateConfig, ServiceConfig,
+    TelemetryConfig, acme, client_authority, exception, listener, operation, service,
 };
 
 /// Everything a gateway is told. Paths are absolute or relative to the working directory; the file's own folder has been
@@ -47,6 +47,8 @@ pub(crate) struct GatewayConfig {
     pub(crate) operate: OperateConfig,
     /// Health and metrics; none when switched off.
     pub(crate) telemetry: TelemetryConfig,
+    /// What is asked of machines.
+    pub(crate) attestation: AttestationConfig,
     /// How upstream services are told who calls.
     pub(crate) identity: IdentityConfig,
     /// The audit file.
@@ -135,6 +137,7 @@ impl GatewayConfig {
             exceptions: exception::read(&mut root, &listeners)?,
             grants: exception::read_grants(&mut root, &trust_domain, &services)?,
             policy: PolicyConfig::read(root.table("policy")?)?,
+            attestation: AttestationConfig::read(root.table("attestation")?)?,
             identity: IdentityConfig::read(root.table("identity")?)?,
             limits: LimitsConfig::read(root.table("limits")?)?,
             operate: OperateConfig::read(root.table("operate")?)?,

@@ -104,6 +104,36 @@ pub(super) static LABELS: Kind<Vec<String>> = Kind {
     parse: |value| list(value, &LABELS, |element| (LABEL.parse)(element).ok()),
 };
 
+static PCR: Kind<u8> = Kind {
+    name: "a PCR, 0 to 23",
+    parse: |value| integer(value, &PCR, |number| *number < 24),
+};
+
+/// TPM 2.0 has 24 PCRs on a PC (TCG PC Client Platform TPM Profile, section 4.6); those from 16 on can be reset by software.
+pub(super) static PCRS: Kind<Vec<u8>> = Kind {
+    name: "a list of PCRs from 0 to 23 in rising order, such as `[0, 2, 4, 7]`",
+    parse: |value| {
+        let pcrs = list(value, &PCRS, |element| (PCR.parse)(element).ok())?;
+        let rising = pcrs.is_sorted_by(|one, next| one < next);
+        let holds = rising && !pcrs.is_empty();
+        holds.then_some(pcrs).ok_or_else(|| PCRS.name.to_owned())
+    },
+};
+
+/// As [`PCRS`], or none.
+pub(super) static PCRS_OR_NONE: Kind<Vec<u8>> = Kind {
+    name: "a list of PCRs from 0 to 23 in rising order, such as `[7]`, or `[]`",
+    parse: |value| match value.as_array() {
+        Some(array) if array.is_empty() => Ok(Vec::new()),
+        _ => (PCRS.parse)(value).map_err(|_| PCRS_OR_NONE.name.to_owned()),
+    },
+};
+
+pub(super) static TPM: Kind<countersign_tpm::Address> = Kind {
+    name: "a TPM's device, such as `/dev/tpmrm0`, or a simulator's socket",
+    parse: |value| string(value, &TPM, parsed),
+};
+
 pub(super) static FILE: Kind<PathBuf> = Kind {
     name: "a path",
     parse: |value| {

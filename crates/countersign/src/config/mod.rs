@@ -6,6 +6,7 @@
 
 mod acme;
 mod agent;
+mod attestation;
 mod client_authority;
 mod error;
 mod exception;
@@ -19,10 +20,12 @@ mod operation;
 mod reader;
 mod reload;
 mod service;
+mod tpm;
 mod weakening;
 
 pub(crate) use acme::AcmeConfig;
 pub(crate) use agent::{AgentConfig, AgentListenerConfig, BackoffConfig, Bind};
+pub(crate) use attestation::AttestationConfig;
 pub(crate) use client_authority::ClientAuthorityConfig;
 pub(crate) use error::ConfigError;
 pub(crate) use exception::{ExceptionConfig, GrantConfig, principal_named};
@@ -37,6 +40,7 @@ pub(crate) use operation::{
 pub(crate) use service::{
     HealthConfig, HttpProtocol, HttpServiceConfig, ServiceConfig, ServiceTlsConfig,
 };
+pub(crate) use tpm::TpmConfig;
 
 #[cfg(test)]
 mod tests;

@@ -33,6 +33,14 @@ impl GatewayConfig {
             });
             weakenings.extend(plain);
         }
+        if self.attestation.dangerous_accept_unmeasured {
+            weakenings.push("machines are let in of which nothing is expected".to_owned());
+        }
+        for name in &self.attestation.software_in_strict {
+            weakenings.push(format!(
+                "strict listeners let agent `{name}` in though no hardware vouches for it"
+            ));
+        }
         if self.audit.dangerous_allow_unaudited {
             weakenings.push("streams open although the audit file cannot be written".to_owned());
         }

@@ -7,6 +7,7 @@ use countersign_channel::identity::{InvalidSpiffeId, KeyAlgorithm, RequestError}
 use countersign_paseto::MintError;
 use jiff::Timestamp;
 
+use crate::attestation::TpmRefusal;
 use crate::audit::AuditError;
 use crate::authority::AuthorityServiceError;
 use crate::report::{Report, Verdict};
@@ -36,9 +37,15 @@ pub(crate) enum EnrolRefusal {
     /// The key was revoked and is of no use any more.
     #[error("the agent's key was revoked at {at}")]
     KeyRevoked { at: Timestamp },
+    /// The agent was revoked, and the TPM that comes back has not been let in since.
+    #[error("the agent `{name}` was revoked at {at}, and its TPM has not been let in since")]
+    AgentRevoked { name: String, at: Timestamp },
     /// The certificate request cannot be used.
     #[error(transparent)]
     BadRequest(#[from] BadRequest),
+    /// The TPM does not vouch for the machine.
+    #[error(transparent)]
+    Tpm(#[from] TpmRefusal),
     /// The token does not authenticate, or nobody knows it.
     #[error("the join string is not known here")]
     Unknown,
@@ -57,7 +64,9 @@ impl EnrolRefusal {
             Self::WrongGateway => "wrong_gateway",
             Self::NameInUse { .. } => "name_in_use",
             Self::KeyRevoked { .. } => "key_revoked",
+            Self::AgentRevoked { .. } => "revoked",
             Self::BadRequest(_) => "bad_request",
+            Self::Tpm(refusal) => refusal.code(),
             Self::Unknown => "unknown",
             Self::Unavailable(_) => "unavailable",
         }

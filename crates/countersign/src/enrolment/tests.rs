@@ -47,7 +47,8 @@ impl Gateway {
             .enrolment()
             .create_join_string(new, OPERATOR, self.now)
             .await;
-        created.unwrap().0.token.expose_secret().to_owned()
+        let join = created.unwrap().0;
+        join.token.unwrap().expose_secret().to_owned()
     }
 
     async fn enrol(&self, token: &str, key: &PrivateKey) -> Result<Admission, EnrolRefusal> {
@@ -63,7 +64,8 @@ impl Gateway {
     ) -> Result<Admission, EnrolRefusal> {
         let (peer, profile) = (peer(), Profile::HybridV1);
         let request = EnrolRequest {
-            join_token,
+            join_token: Some(join_token),
+            tpm: None,
             certificate_request,
             agent_time,
             peer,
@@ -149,7 +151,7 @@ async fn a_join_string_lets_its_agent_in() {
     );
     assert_eq!(admission.bundle.version(), 1);
     let access = &gateway.custody.access;
-    let token = admission.access_token.expose_secret();
+    let token = admission.access_token.as_ref().unwrap().expose_secret();
     let verified = access
         .verify(token, Profile::HybridV1, gateway.now)
         .unwrap();
@@ -306,7 +308,7 @@ async fn whoever_holds_no_authentic_token_is_told_nothing() {
             .await;
     }
     let admission = gateway.enrol(&token, &key()).await.unwrap();
-    let access = admission.access_token.expose_secret();
+    let access = admission.access_token.as_ref().unwrap().expose_secret();
     let refusal = gateway.enrol(access, &key()).await.err().unwrap();
     assert_eq!(
         refusal.code(),
@@ -382,10 +384,13 @@ async fn a_revoked_agent_is_out_and_its_key_with_it() {
     let holder = gateway.holder(&id, &hash);
     let renewal = gateway
         .enrolment()
-        .renew(holder, &request, gateway.now)
+        .renew(holder, &request, None, gateway.now)
         .await;
     assert_eq!(renewal.err().unwrap().to_string(), expected);
-    let token_refusal = gateway.enrolment().access_token(holder, gateway.now);
+    let token_refusal =
+        gateway
+            .enrolment()
+            .access_token(holder, Appraisal::software(gateway.now), gateway.now);
     assert_eq!(token_refusal.err().unwrap().code(), "revoked");
     let message = "the agent's key was revoked at 2027-01-15T08:00:00Z";
     gateway
@@ -418,7 +423,7 @@ async fn a_renewal_keeps_the_key_or_changes_it() {
     let request = CertificateRequest::write(&old).unwrap();
     let kept = gateway
         .enrolment()
-        .renew(holder, &request, gateway.now)
+        .renew(holder, &request, None, gateway.now)
         .await
         .unwrap();
     assert_eq!(
@@ -428,10 +433,10 @@ async fn a_renewal_keeps_the_key_or_changes_it() {
     let request = CertificateRequest::write(&new).unwrap();
     let changed = gateway
         .enrolment()
-        .renew(holder, &request, gateway.now)
+        .renew(holder, &request, None, gateway.now)
         .await
         .unwrap();
-    let token = changed.access_token.expose_secret();
+    let token = changed.access_token.as_ref().unwrap().expose_secret();
     let verified = gateway
         .custody
         .access
@@ -483,11 +488,12 @@ async fn under_a_profile_of_nist_algorithms_tokens_are_v3() {
         .enrolment()
         .create_join_string(new, OPERATOR, gateway.now)
         .await;
-    let token = created.unwrap().0.token;
+    let token = created.unwrap().0.token.unwrap();
     assert!(token.expose_secret().starts_with("v3.local."));
     let key = PrivateKey::generate(KeyAlgorithm::MlDsa87).unwrap();
     let request = EnrolRequest {
-        join_token: token.expose_secret(),
+        join_token: Some(token.expose_secret()),
+        tpm: None,
         certificate_request: &CertificateRequest::write(&key).unwrap(),
         agent_time: gateway.now,
         peer: peer(),
@@ -501,6 +507,7 @@ async fn under_a_profile_of_nist_algorithms_tokens_are_v3() {
     assert!(
         admission
             .access_token
+            .unwrap()
             .expose_secret()
             .starts_with("v3.local.")
     );
@@ -541,7 +548,7 @@ async fn everything_is_there_after_a_restart_without_a_close() {
     assert_eq!(custody.authority.pin(), pin);
     assert_eq!(custody.authority.trust().signed(), bundle.signed());
     assert_eq!(custody.state.snapshot().revision, revision);
-    let token = admission.access_token.expose_secret();
+    let token = admission.access_token.as_ref().unwrap().expose_secret();
     custody
         .access
         .verify(token, Profile::HybridV1, now)

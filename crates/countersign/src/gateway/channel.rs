@@ -25,10 +25,11 @@ pub(crate) async fn serve(gateway: Arc<Gateway>, accepted: Accepted<TcpStream>, 
         stream,
         record,
         client,
+        binding,
         ..
     } = accepted;
     let _open = gateway.metrics.channel_open(&record);
-    let guard = gateway.live.enter(record, client, local);
+    let guard = gateway.live.enter(record, client, binding, local);
     let channel = &guard.channel;
     opened(&gateway, channel);
     let alpn = channel
@@ -139,8 +140,19 @@ fn closed(gateway: &Gateway, channel: &LiveChannel, end: &str) {
 /// How long an agent that may not come in any more may ask why.
 const HEAR_WHY: Duration = Duration::from_secs(2);
 
-/// The largest body that a control request may have: an ML-DSA-87 certificate request and a token, twice over.
-pub(crate) const CONTROL_BODY: usize = 32 * 1024;
+/// The largest body that a control request may have.
+pub(crate) fn control_body(channel: &LiveChannel) -> usize {
+    match channel.is_stranger() {
+        true => STRANGER_BODY,
+        false => AGENT_BODY,
+    }
+}
+
+/// An ML-DSA-87 certificate request and a token, or a TPM's certificates, twice over.
+const STRANGER_BODY: usize = 32 * 1024;
+
+/// A quote with an event log, which has some 100 KB where much was measured, in base64, several times over.
+const AGENT_BODY: usize = 1024 * 1024;
 
 /// How long a control request's body may take.
 pub(crate) const CONTROL_BODY_WAIT: Duration = Duration::from_secs(10);

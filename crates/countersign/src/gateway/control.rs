@@ -11,10 +11,11 @@ use jiff::Timestamp;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use super::live::LiveChannel;
+use super::live::{CutReason, LiveChannel};
 use super::problem::Problem;
-use super::{Gateway, identity_keys, session};
+use super::{Gateway, attest, identity_keys, session};
 use crate::access::{AccessToken, Holder};
+use crate::attestation::wire::TokenRequest;
 use crate::enrolment::{Admission, EnrolRefusal, EnrolRequest, RenewRefusal};
 
 /// Answers a request for the gateway itself.
@@ -32,8 +33,13 @@ pub(super) async fn answer(
         (&Method::GET, "/.well-known/countersign/bundle") => Ok(bundle(gateway)),
         _ if identity_keys::are_asked_for(request) => Ok(identity_keys::answer(gateway)),
         (&Method::POST, "/v1/enrol") => enrol(gateway, channel, read(body)?).await,
+        (&Method::POST, "/v1/enrol/tpm") => attest::show_tpm(gateway, channel, read(body)?).await,
+        (&Method::POST, "/v1/enrol/tpm/activate") => {
+            attest::activate_tpm(gateway, channel, read(body)?).await
+        }
+        (&Method::POST, "/v1/attest") => attest::question(gateway, channel),
         (&Method::POST, "/v1/renew") => renew(gateway, channel, read(body)?).await,
-        (&Method::POST, "/v1/token") => token(gateway, channel),
+        (&Method::POST, "/v1/token") => token(gateway, channel, read_or_default(body)?).await,
         (&Method::GET, "/v1/services") => services(gateway, channel),
         (_, path) => Err(Problem::new(
             StatusCode::NOT_FOUND,
@@ -59,14 +65,23 @@ struct RenewBody {
 struct AdmissionBody<'a> {
     svid: Vec<String>,
     bundle: &'a serde_json::value::RawValue,
-    access_token: &'a str,
-    access_token_expires_at: Timestamp,
+    #[serde(flatten)]
+    access_token: Option<TokenBody<'a>>,
 }
 
 #[derive(Serialize)]
 struct TokenBody<'a> {
     access_token: &'a str,
     access_token_expires_at: Timestamp,
+}
+
+impl<'a> TokenBody<'a> {
+    fn of(token: &'a AccessToken) -> Self {
+        Self {
+            access_token: token.expose_secret(),
+            access_token_expires_at: token.expires_at,
+        }
+    }
 }
 
 #[derive(Serialize)]
@@ -88,31 +103,44 @@ async fn enrol(
 ) -> Result<Response<Bytes>, Problem> {
     let certificate_request = decode(&body.certificate_request)?;
     let request = EnrolRequest {
-        join_token: &body.join_token,
+        join_token: Some(&body.join_token),
+        tpm: None,
         certificate_request: &certificate_request,
         agent_time: body.now,
         peer: channel.record.peer_address,
         profile: channel.record.profile,
     };
-    let outcome = gateway
-        .custody
-        .enrolment
-        .enrol(request, Timestamp::now())
-        .await;
+    enrolled(gateway, request, Timestamp::now()).await
+}
+
+/// Lets a machine in and answers with what it gets.
+///
+/// # Errors
+///
+/// What the agent is to be told.
+pub(super) async fn enrolled(
+    gateway: &Gateway,
+    request: EnrolRequest<'_>,
+    now: Timestamp,
+) -> Result<Response<Bytes>, Problem> {
+    let outcome = gateway.custody.enrolment.enrol(request, now).await;
     gateway.metrics.enrolled(
         outcome
             .as_ref()
             .map_or_else(EnrolRefusal::code, |_| "allowed"),
     );
-    let admission = outcome.map_err(|refusal| {
-        Problem::new(
-            status(refusal.status()),
-            refusal.code(),
-            refusal.to_string(),
-        )
-    })?;
+    let admission = outcome.map_err(|refusal| enrol_refused(&refusal))?;
     tracing::info!(agent = admission.name, "an agent has joined");
     admitted(&admission)
+}
+
+/// What an agent is told that does not come in.
+pub(super) fn enrol_refused(refusal: &EnrolRefusal) -> Problem {
+    Problem::new(
+        status(refusal.status()),
+        refusal.code(),
+        refusal.to_string(),
+    )
 }
 
 async fn renew(
@@ -121,27 +149,39 @@ async fn renew(
     body: RenewBody,
 ) -> Result<Response<Bytes>, Problem> {
     let certificate_request = decode(&body.certificate_request)?;
-    let outcome = gateway
-        .custody
-        .enrolment
-        .renew(holder(channel)?, &certificate_request, Timestamp::now())
-        .await;
-    let admission = outcome.map_err(|refusal| shut_out(&refusal))?;
-    keep_session(gateway, channel, &admission.access_token);
+    let (holder, now) = (holder(channel)?, Timestamp::now());
+    let found = channel.session(now);
+    let found = found.and_then(|session| session.facts.appraisal().cloned());
+    let enrolment = &gateway.custody.enrolment;
+    let outcome = enrolment.renew(holder, &certificate_request, found, now);
+    let admission = outcome.await.map_err(|refusal| shut_out(&refusal))?;
+    if let Some(token) = &admission.access_token {
+        keep_session(gateway, channel, token);
+    }
     admitted(&admission)
 }
 
-fn token(gateway: &Gateway, channel: &Arc<LiveChannel>) -> Result<Response<Bytes>, Problem> {
+/// A token says what was found of the machine when it was asked for; the streams that are open are judged by it.
+async fn token(
+    gateway: &Gateway,
+    channel: &Arc<LiveChannel>,
+    request: TokenRequest,
+) -> Result<Response<Bytes>, Problem> {
+    let (agent, now) = (holder(channel)?, Timestamp::now());
+    let appraisal = attest::appraise(gateway, channel, request.evidence, now).await?;
     let minted = gateway
         .custody
         .enrolment
-        .access_token(holder(channel)?, Timestamp::now());
+        .access_token(agent, appraisal.clone(), now);
     let token = minted.map_err(|refusal| shut_out(&refusal))?;
     keep_session(gateway, channel, &token);
-    Ok(body(&TokenBody {
-        access_token: token.expose_secret(),
-        access_token_expires_at: token.expires_at,
-    }))
+    let channels = gateway.live.channels().into_iter();
+    for other in channels.filter(|other| other.agent_name() == channel.agent_name()) {
+        other.end_other_session(&appraisal, &CutReason::MachineChanged);
+    }
+    let snapshot = gateway.custody.state.snapshot();
+    channel.decide_again(&gateway.running(), &snapshot, now);
+    Ok(body(&TokenBody::of(&token)))
 }
 
 fn services(gateway: &Gateway, channel: &LiveChannel) -> Result<Response<Bytes>, Problem> {
@@ -166,7 +206,7 @@ fn services(gateway: &Gateway, channel: &LiveChannel) -> Result<Response<Bytes>,
 }
 
 /// The agent of this channel, by the certificate that it proved in the handshake.
-fn holder(channel: &LiveChannel) -> Result<Holder<'_>, Problem> {
+pub(super) fn holder(channel: &LiveChannel) -> Result<Holder<'_>, Problem> {
     let peer = channel.record.peer.as_ref().ok_or_else(|| {
         Problem::new(
             StatusCode::UNAUTHORIZED,
@@ -203,7 +243,7 @@ fn status(code: u16) -> StatusCode {
     StatusCode::from_u16(code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
 }
 
-fn admitted(admission: &Admission) -> Result<Response<Bytes>, Problem> {
+pub(super) fn admitted(admission: &Admission) -> Result<Response<Bytes>, Problem> {
     let bundle = serde_json::value::RawValue::from_string(admission.bundle.signed().to_json())
         .map_err(|error| {
             Problem::new(
@@ -219,8 +259,7 @@ fn admitted(admission: &Admission) -> Result<Response<Bytes>, Problem> {
             .map(|der| Base64::encode_string(der))
             .collect(),
         bundle: &bundle,
-        access_token: admission.access_token.expose_secret(),
-        access_token_expires_at: admission.access_token.expires_at,
+        access_token: admission.access_token.as_ref().map(TokenBody::of),
     }))
 }
 
@@ -229,12 +268,20 @@ fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, Problem> {
         .map_err(|error| Problem::malformed(format!("the body is not what is expected: {error}")))
 }
 
+/// No body at all asks for nothing in particular.
+fn read_or_default<T: DeserializeOwned + Default>(body: &[u8]) -> Result<T, Problem> {
+    match body {
+        [] => Ok(T::default()),
+        body => read(body),
+    }
+}
+
 fn decode(certificate_request: &str) -> Result<Vec<u8>, Problem> {
     Base64::decode_vec(certificate_request)
         .map_err(|_| Problem::malformed("`certificate_request` is not base64"))
 }
 
-fn body(value: &impl Serialize) -> Response<Bytes> {
+pub(super) fn body(value: &impl Serialize) -> Response<Bytes> {
     let text = serde_json::to_vec(value).expect("strings, numbers and times are always JSON");
     json(Bytes::from(text))
 }

@@ -8,6 +8,7 @@ use countersign_channel::server::ClientAuthorityError;
 use countersign_policy::{BundleError, InvalidGrant};
 
 use super::services::ServiceError;
+use crate::attestation::RootsError;
 use crate::config::ConfigError;
 use crate::custody::CustodyError;
 use crate::private_file::PrivateFileError;
@@ -34,6 +35,9 @@ pub(crate) enum GatewayError {
     /// A service's TLS cannot be set up.
     #[error(transparent)]
     Service(#[from] ServiceError),
+    /// The certificates of TPM makers cannot be used.
+    #[error("the certificates of TPM makers cannot be used")]
+    TpmRoots(#[from] RootsError),
     /// The policy's folder cannot be read.
     #[error("the policy bundle in `{}` cannot be read", folder.display())]
     BundleUnreadable {

@@ -19,7 +19,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::oneshot;
 use tokio_util::task::TaskTracker;
 
-use super::channel::{self, CONTROL_BODY, CONTROL_BODY_WAIT};
+use super::channel::{self, CONTROL_BODY_WAIT, control_body};
 use super::client::Client;
 use super::dispatch::Opening;
 use super::entry::Over;
@@ -143,7 +143,7 @@ async fn control_answer(
     } = client;
     channel::is_control(gateway, channel, incoming.parts())?;
     let body = incoming
-        .body(CONTROL_BODY, CONTROL_BODY_WAIT)
+        .body(control_body(channel), CONTROL_BODY_WAIT)
         .await
         .map_err(|error| Problem::malformed(error.to_string()))?;
     super::control::answer(gateway, channel, incoming.parts(), &body).await

@@ -14,6 +14,7 @@ use std::str::FromStr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use countersign_channel::ChannelRecord;
+use countersign_channel::binding::ChannelBinding;
 use countersign_channel::server::VerifiedClient;
 use countersign_policy::DecisionId;
 use jiff::Timestamp;
@@ -48,9 +49,11 @@ impl Live {
         self: &Arc<Self>,
         record: ChannelRecord,
         client: Option<VerifiedClient>,
+        binding: Option<ChannelBinding>,
         local_address: SocketAddr,
     ) -> ChannelGuard {
-        let channel = Arc::new(LiveChannel::new(record, client, local_address));
+        let channel = LiveChannel::new(record, client, binding, local_address);
+        let channel = Arc::new(channel);
         lock(&self.channels).insert(channel.id, Arc::clone(&channel));
         ChannelGuard {
             live: Arc::clone(self),

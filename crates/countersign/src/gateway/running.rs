@@ -17,6 +17,7 @@ use super::error::GatewayError;
 use super::exceptions::Exceptions;
 use super::live::{CutReason, LiveChannel};
 use super::services::Services;
+use crate::attestation;
 use crate::config::GatewayConfig;
 use crate::metrics::Metrics;
 use crate::state::{ShutOut, Snapshot};
@@ -32,6 +33,7 @@ pub(crate) struct Running {
     pub(crate) policy: Arc<Policy>,
     pub(crate) exceptions: Arc<Exceptions>,
     pub(crate) certificates: Arc<Certificates>,
+    pub(crate) attestation: Arc<attestation::Rules>,
     bundle: Arc<Bundle>,
 }
 
@@ -61,6 +63,7 @@ impl Running {
         let policy = Arc::new(policy(&bundle, &config, snapshot)?);
         let certificates = Arc::new(Certificates::read(&config)?);
         let clients = Arc::new(ClientRules::read(&config)?);
+        let attestation = Arc::new(attestation::Rules::read(&config.attestation)?);
         let listeners = config
             .listeners
             .iter()
@@ -82,6 +85,7 @@ impl Running {
             policy,
             exceptions,
             certificates,
+            attestation,
             bundle,
         })
     }

@@ -13,9 +13,9 @@ use http::request::Parts;
 use http::{HeaderMap, HeaderValue, StatusCode};
 use jiff::Timestamp;
 
-use super::Gateway;
 use super::live::{LiveChannel, Session};
 use super::problem::Problem;
+use super::{Gateway, attest};
 use crate::audit::Event;
 use crate::bearer::{self, BearerTokens};
 
@@ -249,6 +249,9 @@ pub(super) fn of_agent(
         channel_facts(channel),
     )
     .map_err(|wrong| Problem::token("wrong_key", wrong.to_string()))?;
+    if let Some(appraisal) = facts.appraisal() {
+        attest::check_stage(gateway, channel, appraisal)?;
+    }
     if verified.subject() != Some(peer.id.to_string().as_str()) {
         return Err(Problem::token(
             "wrong_subject",

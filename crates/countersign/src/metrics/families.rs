@@ -25,6 +25,7 @@ pub(super) struct Families {
     pub(super) decisions: Family<ResultLabels, Counter>,
     pub(super) upstreams: Family<UpstreamLabels, Counter>,
     pub(super) enrolments: Family<ResultLabels, Counter>,
+    pub(super) appraisals: Family<ResultLabels, Counter>,
 }
 
 impl Families {
@@ -70,6 +71,11 @@ impl Families {
             "enrolments",
             "Attempts to enrol an agent",
             self.enrolments.clone(),
+        );
+        registry.register(
+            "appraisals",
+            "Evidence of machines, by what it came to",
+            self.appraisals.clone(),
         );
     }
 }

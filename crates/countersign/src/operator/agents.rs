@@ -54,6 +54,9 @@ pub(crate) struct Agent {
     /// How many channels it has open.
     #[serde(default)]
     pub(crate) channels: usize,
+    /// What vouches for its machine: `tpm2`, or `software` where nothing does.
+    #[serde(default)]
+    pub(crate) technology: String,
     /// When and why it was shut out.
     #[serde(default)]
     pub(crate) revoked: Option<Revocation>,

@@ -4,6 +4,7 @@
 //! is renamed or removed within a major version, so what an older gateway does not send has a default here.
 
 mod agents;
+mod attestation;
 mod backup;
 mod certificates;
 mod exceptions;
@@ -18,6 +19,9 @@ mod tokens;
 
 pub(crate) use agents::{
     Agent, AgentRevoked, Agents, JoinStringCreated, JoinStringRequest, Revocation, RevokeRequest,
+};
+pub(crate) use attestation::{
+    AcceptRequest, AllowEkRequest, AllowedEk, AllowedEks, Attestation, EkForbidden, TpmJoinString,
 };
 pub(crate) use backup::{BackupDone, BackupRequest};
 pub(crate) use certificates::{

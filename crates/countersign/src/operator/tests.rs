@@ -18,7 +18,14 @@ fn rewritten(kind: &str, example: &Value) -> Value {
     match kind {
         "join-string-request" => again::<JoinStringRequest>(example),
         "join-string" => again::<JoinStringCreated>(example),
+        "tpm-join-string" => again::<TpmJoinString>(example),
         "agents" => again::<Agents>(example),
+        "eks" => again::<AllowedEks>(example),
+        "ek-request" => again::<AllowEkRequest>(example),
+        "ek" => again::<AllowedEk>(example),
+        "ek-forbidden" => again::<EkForbidden>(example),
+        "accept-request" => again::<AcceptRequest>(example),
+        "attestation" => again::<Attestation>(example),
         "revoke-request" => again::<RevokeRequest>(example),
         "revoked" => again::<AgentRevoked>(example),
         "grants" => again::<Grants>(example),
@@ -51,7 +58,7 @@ fn rewritten(kind: &str, example: &Value) -> Value {
 fn the_examples_in_the_documentation_are_what_the_types_say() {
     let page = include_str!("../../../../docs/operator-api.md");
     let examples: Vec<_> = page.split("```json ").skip(1).collect();
-    assert_eq!(examples.len(), 27, "each kind has one example");
+    assert_eq!(examples.len(), 34, "each kind has one example");
     for example in examples {
         let (kind, rest) = example.split_once('\n').unwrap();
         let (json, _) = rest.split_once("```").unwrap();

@@ -4,10 +4,21 @@ use countersign_channel::identity::SpkiHash;
 use jiff::Timestamp;
 use serde::Serialize;
 
-/// An agent that enrols with a join token.
+use super::{KnownTpm, Machine};
+
+/// What lets an agent in.
+#[derive(Clone, Debug)]
+pub(crate) enum EntersBy {
+    /// The join token of this id, and the TPM that vouches for the machine if one does.
+    Token(String, Option<KnownTpm>),
+    /// A TPM that is trusted by itself.
+    Tpm(KnownTpm),
+}
+
+/// An agent that enrols.
 #[derive(Clone, Debug)]
 pub(crate) struct Enrolment {
-    pub(crate) token_id: String,
+    pub(crate) by: EntersBy,
     pub(crate) name: String,
     pub(crate) spiffe_id: String,
     pub(crate) spki: SpkiHash,
@@ -33,6 +44,8 @@ pub(crate) enum EnrolOutcome {
     NameInUse,
     /// The key was revoked, under this name or another.
     KeyRevoked { at: Timestamp },
+    /// The TPM's agent was revoked, and no operator has let its endorsement key in since.
+    AgentRevoked { at: Timestamp },
 }
 
 /// An agent's new certificate.
@@ -78,6 +91,8 @@ pub(crate) struct Revocation {
 pub(crate) struct AgentChange {
     pub(crate) revision: u64,
     pub(crate) agent: Agent,
+    /// What vouches for its machine.
+    pub(crate) machine: Option<Machine>,
 }
 
 impl Agent {

@@ -14,12 +14,16 @@ mod agent;
 mod error;
 mod exception;
 mod lock;
+mod machine;
 mod sqlite;
 
-pub(crate) use agent::{Agent, AgentChange, EnrolOutcome, Enrolment, Renewal, Revocation};
+pub(crate) use agent::{
+    Agent, AgentChange, EnrolOutcome, Enrolment, EntersBy, Renewal, Revocation,
+};
 pub(crate) use error::StoreError;
 pub(crate) use exception::ExceptionRecord;
 pub(crate) use lock::Lock;
+pub(crate) use machine::{AllowedEk, KnownTpm, Machine, Reference, Shown};
 pub(crate) use sqlite::SqliteStore;
 
 /// What a store's method gives: boxed, so that the store behind it is chosen at start.
@@ -55,14 +59,18 @@ pub(crate) trait Store: Send + Sync + 'static {
     /// Remembers a join token, so that it is used once, and forgets those long past.
     fn create_join<'a>(&'a self, token: &'a JoinToken) -> Answer<'a, u64>;
 
-    /// Uses a join token and enters its agent: both or neither.
+    /// Enters an agent by what lets it in, with its machine: all or nothing.
     fn enrol<'a>(&'a self, enrolment: &'a Enrolment) -> Answer<'a, EnrolOutcome>;
 
     /// Notes an agent's new certificate, and its new key if that changed. `None`: the key that asked holds no agent.
     fn renew<'a>(&'a self, renewal: &'a Renewal) -> Answer<'a, Option<AgentChange>>;
 
-    /// Notes when agents were last seen. Not a change: the revision stays.
-    fn seen<'a>(&'a self, agents: &'a [(String, Timestamp)]) -> Answer<'a, ()>;
+    /// Notes when agents were last seen, and what the clocks of their TPMs said. Not a change: the revision stays.
+    fn seen<'a>(
+        &'a self,
+        agents: &'a [(String, Timestamp)],
+        clocks: &'a [(String, String)],
+    ) -> Answer<'a, ()>;
 
     /// Revokes an agent and its key. `None`: no such agent, or revoked before.
     fn revoke<'a>(
@@ -70,6 +78,18 @@ pub(crate) trait Store: Send + Sync + 'static {
         name: &'a str,
         revocation: &'a Revocation,
     ) -> Answer<'a, Option<AgentChange>>;
+
+    /// Notes what an agent's machine showed. Not a change: the revision stays.
+    fn shown<'a>(&'a self, agent: &'a str, shown: &'a Shown) -> Answer<'a, ()>;
+
+    /// Sets what is expected of an agent's machine. `None`: no TPM vouches for that agent.
+    fn expect<'a>(&'a self, agent: &'a str, reference: &'a Reference) -> Answer<'a, Option<u64>>;
+
+    /// Lets an endorsement key in, in place of what was said of it before.
+    fn allow_ek<'a>(&'a self, key: &'a AllowedEk) -> Answer<'a, u64>;
+
+    /// Lets an endorsement key in no more. `None`: it was not.
+    fn forbid_ek<'a>(&'a self, ek_hash: &'a str, now: Timestamp) -> Answer<'a, Option<u64>>;
 
     /// Adds a grant. `None`: it was there.
     fn add_grant<'a>(&'a self, grant: &'a GrantRecord) -> Answer<'a, Option<u64>>;
@@ -117,6 +137,10 @@ pub(crate) struct Contents {
     pub(crate) bundle: Option<BundleDocument>,
     /// By name.
     pub(crate) agents: Vec<Agent>,
+    /// By agent.
+    pub(crate) machines: Vec<Machine>,
+    /// By name.
+    pub(crate) allowed_eks: Vec<AllowedEk>,
     /// By principal, then service.
     pub(crate) grants: Vec<GrantRecord>,
     /// By id.

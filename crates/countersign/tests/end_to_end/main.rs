@@ -42,4 +42,6 @@ mod ssh;
 #[cfg(test)]
 mod support;
 #[cfg(test)]
+mod tpm;
+#[cfg(test)]
 mod web;

@@ -47,7 +47,8 @@ fn each_profile_negotiates_what_it_is_for() {
 #[test]
 fn agents_work_at_every_stage() {
     for stage in ["strict", "hybrid", "classical-canary"] {
-        let setup = GatewaySetup::new().stage(stage);
+        let software = "[attestation]\nsoftware_in_strict = [\"laptop\"]";
+        let setup = GatewaySetup::new().stage(stage).tables(software);
         let tunnel = Tunnel::through(setup.service("echo", upstream::echo(), ""), "echo");
         drop(opened(&tunnel));
         let shown = tunnel.gateway.operate(&["stage", "show"]).succeeded();

@@ -85,7 +85,7 @@ impl Domain {
             address,
             trust_domain: self.name.clone(),
             pin: self.key.pin(),
-            token: JoinToken::new(token.to_owned()),
+            token: Some(JoinToken::new(token.to_owned())),
         }
     }
 }

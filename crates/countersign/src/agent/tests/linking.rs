@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::gateway::Gateway;
 use crate::agent::control::Control;
-use crate::agent::dial::{Dial, DialError, LinkError};
+use crate::agent::dial::{Dial, DialError, Line, LinkError};
 use crate::agent::link::{Link, LinkState};
 use crate::agent::open::{Carriage, Open, OpenError};
 use crate::config::BackoffConfig;
@@ -27,7 +27,7 @@ struct Pipe {
 }
 
 impl Dial for Arc<Pipe> {
-    async fn dial(&self) -> Result<Mux, LinkError> {
+    async fn dial(&self) -> Result<Line, LinkError> {
         if !self.is_up.load(Ordering::SeqCst) {
             let address = "gate.example.org:8443".parse().unwrap();
             let source = io::ErrorKind::ConnectionRefused.into();
@@ -39,7 +39,7 @@ impl Dial for Arc<Pipe> {
         let connecting = Mux::handshake(near, &Limits::default()).await;
         let (mux, driver) = connecting.map_err(DialError::from)?;
         tokio::spawn(driver);
-        Ok(mux)
+        Ok(Line { mux, prover: None })
     }
 
     async fn renew(&self, _: Control<'_>) -> Result<(), LinkError> {

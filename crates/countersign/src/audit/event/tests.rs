@@ -7,6 +7,7 @@ fn examples() -> Vec<Event> {
     [
         of_the_gateway(),
         of_identities(),
+        of_machines(),
         of_certificates(),
         of_keys(),
         of_bearer_tokens(),
@@ -79,7 +80,8 @@ fn of_identities() -> Vec<Event> {
             name: text(),
             spiffe_id: text(),
             key,
-            token_id: text(),
+            token_id: Some(text()),
+            ek_hash: Some(text()),
             peer,
             repeated: false,
         },
@@ -107,6 +109,37 @@ fn of_identities() -> Vec<Event> {
             key,
             reason: text(),
             operator,
+        },
+    ]
+}
+
+fn of_machines() -> Vec<Event> {
+    let (operator, peer) = (OPERATOR, peer());
+    vec![
+        Event::EkAllowed {
+            ek_hash: text(),
+            name: text(),
+            operator,
+        },
+        Event::EkForbidden {
+            ek_hash: text(),
+            operator,
+        },
+        Event::ReferenceSet {
+            name: text(),
+            reason: text(),
+            changes: vec![text()],
+            operator,
+        },
+        Event::MachineAppraised {
+            name: text(),
+            result: text(),
+            reasons: vec![text()],
+        },
+        Event::EvidenceRefused {
+            name: text(),
+            reason: text(),
+            peer,
         },
     ]
 }

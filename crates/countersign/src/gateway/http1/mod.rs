@@ -20,7 +20,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 use self::turns::{Answering, Expired, Noticed, Timed, Turns, Watch};
-use super::channel::{self, CONTROL_BODY, CONTROL_BODY_WAIT};
+use super::channel::{self, CONTROL_BODY_WAIT, control_body};
 use super::client::Client;
 use super::exchange::{self, Body, Outcome, ReplyBody};
 use super::inside::Inside;
@@ -220,7 +220,7 @@ async fn control(client: &Client, request: Request<Incoming>) -> Result<Response
         ));
     }
     channel::is_control(&client.gateway, &client.channel, &parts)?;
-    let read = Limited::new(body, CONTROL_BODY).collect();
+    let read = Limited::new(body, control_body(&client.channel)).collect();
     let body = tokio::time::timeout(CONTROL_BODY_WAIT, read)
         .await
         .map_err(|_| Problem::malformed("the body did not arrive in time"))?

@@ -8,17 +8,19 @@ use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use countersign_channel::ChannelRecord;
+use countersign_channel::binding::ChannelBinding;
 use countersign_channel::server::VerifiedClient;
 use countersign_channel::stage::Kind;
 use countersign_channel::tunnel::{Counters, Cut};
 use countersign_paseto::MintError;
-use countersign_policy::{Facts, Permit, Principal, Request};
+use countersign_policy::{Appraisal, Facts, Permit, Principal, Request};
 use http::HeaderValue;
 use jiff::Timestamp;
 use tokio::sync::{Notify, Semaphore};
 use tokio::time::Instant;
 
 use super::{ChannelId, CutReason, decision_id, lock};
+use crate::attestation::Questions;
 use crate::bearer::{self, UnfitBearer};
 use crate::gateway::Running;
 use crate::gateway::patience::Patience;
@@ -38,6 +40,10 @@ pub(crate) struct LiveChannel {
     pub(crate) local_address: SocketAddr,
     /// Ends the channel and all its streams at once.
     pub(crate) cut: Cut,
+    /// What an agent binds its evidence to.
+    pub(crate) binding: Option<ChannelBinding>,
+    /// What was asked of the machine at the other end, and is open.
+    pub(crate) questions: Questions,
     /// Turns to wait for a service's connection.
     pub(crate) dials: Semaphore,
     patience: Patience,
@@ -89,6 +95,7 @@ impl LiveChannel {
     pub(super) fn new(
         record: ChannelRecord,
         client: Option<VerifiedClient>,
+        binding: Option<ChannelBinding>,
         local_address: SocketAddr,
     ) -> Self {
         let (burst, each) = match record.peer {
@@ -100,6 +107,8 @@ impl LiveChannel {
             record,
             local_address,
             cut: Cut::new(),
+            binding,
+            questions: Questions::default(),
             dials: Semaphore::new(DIALS),
             patience: Patience::new(burst, each),
             client: Mutex::new(client),
@@ -234,6 +243,23 @@ impl LiveChannel {
         if later {
             *current = Some(session);
             self.session_changed.notify_one();
+        }
+    }
+
+    /// Ends the session that is in force and the streams that live by it, if it found of the machine something else than this.
+    pub(crate) fn end_other_session(&self, found: &Appraisal, reason: &CutReason) {
+        let mut session = lock(&self.session);
+        let other = |session: &Session| {
+            let before = session.facts.appraisal();
+            before.is_some_and(|before| before.result != found.result)
+        };
+        if session.as_ref().is_some_and(other) {
+            *session = None;
+            drop(session);
+            *lock(&self.last_token) = None;
+            self.streams()
+                .iter()
+                .for_each(|stream| stream.cut.cut(reason.clone()));
         }
     }
 

@@ -20,6 +20,8 @@ pub(crate) enum CutReason {
     CertificateEnded,
     /// The client's certificate, or the lack of one, does not hold any more.
     CertificateRefused(String),
+    /// The agent's machine shows something else than when the stream was allowed.
+    MachineChanged,
     /// Decided again, policy says no.
     PolicyChanged(String),
     /// The listener's stage or profile no longer admits the channel.
@@ -54,6 +56,7 @@ impl fmt::Display for CutReason {
                 write!(f, "the client's certificate is not taken any more: {why}")
             }
             Self::CertificateEnded => f.write_str("the client's certificate ended"),
+            Self::MachineChanged => f.write_str("the agent's machine is not what it was"),
             Self::PolicyChanged(rule) => write!(f, "policy no longer permits it: {rule}"),
             Self::StageChanged => f.write_str("the listener's stage no longer admits the channel"),
             Self::ExceptionEnded(id) => write!(f, "exception `{id}` has ended"),

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use axum::extract::{Path, State};
 use axum::{Extension, Json};
+use countersign_attest::Technology;
 use http::StatusCode;
 use jiff::Timestamp;
 
@@ -66,6 +67,12 @@ pub(super) async fn list(State(gateway): State<Arc<Gateway>>) -> Json<Agents> {
         last_seen: agent.last_seen,
         certificate_expires_at: agent.certificate_expires_at,
         channels: open(&agent.name),
+        technology: match snapshot.machines.get(&agent.name) {
+            Some(_) => Technology::Tpm2,
+            None => Technology::Software,
+        }
+        .name()
+        .to_owned(),
         revoked: agent.revoked.as_ref().map(|r| Revocation {
             at: r.at,
             reason: r.reason.clone(),

@@ -3,6 +3,7 @@
 //! Each call is made by a uid that the kernel names; what changes something is audited with it.
 
 mod agents;
+mod attestation;
 mod backup;
 mod certificates;
 mod exceptions;
@@ -22,7 +23,7 @@ use axum::extract::connect_info::Connected;
 use axum::extract::{ConnectInfo, Request};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
+use axum::routing::{delete, get, post};
 use axum::serve::IncomingStream;
 use http::StatusCode;
 use tokio::net::UnixListener;
@@ -90,7 +91,19 @@ fn router(gateway: Arc<Gateway>) -> Router {
         .route("/sessions/refused", get(views::refused))
         .route("/sessions/{id}/close", post(agents::close_session))
         .route("/join-strings", post(agents::create_join_string))
+        .route("/join-strings/tpm", get(attestation::join_string))
+        .route(
+            "/eks",
+            get(attestation::list_eks).post(attestation::allow_ek),
+        )
+        .route("/eks/{hash}", delete(attestation::forbid_ek))
         .route("/agents", get(agents::list))
+        .route("/agents/{name}/attestation", get(attestation::show))
+        .route("/agents/{name}/attestation/learn", post(attestation::learn))
+        .route(
+            "/agents/{name}/attestation/accept",
+            post(attestation::accept),
+        )
         .route("/agents/{name}/revoke", post(agents::revoke))
         .route(
             "/grants",

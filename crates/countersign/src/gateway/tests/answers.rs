@@ -262,13 +262,18 @@ async fn without_a_certificate_the_gateway_enrols_and_does_nothing_else() {
 #[tokio::test]
 async fn a_body_beyond_the_limit_is_not_read() {
     let world = World::start(LISTENER).await;
-    let mux = world.enrol("laptop").await.channel().await;
-    let body = json!({ "certificate_request": "A".repeat(64 << 10) });
-    let (_, problem) = request(&mux, Method::POST, "/v1/renew", &body).await;
-    assert_eq!(
-        in_words(&problem),
-        "400 malformed: the body is larger than 32768 bytes"
-    );
+    let agent = world.enrol("laptop").await;
+    let stranger = Connector::anonymous(PROFILE, Arc::clone(&agent.bundle)).unwrap();
+    let stranger = channel(world.address(), &stranger).await;
+    for (mux, path, limit) in [
+        (agent.channel().await, "/v1/renew", 1 << 20),
+        (stranger, "/v1/enrol", 32 << 10),
+    ] {
+        let body = json!({ "certificate_request": "A".repeat(limit) });
+        let (_, problem) = request(&mux, Method::POST, path, &body).await;
+        let expected = format!("400 malformed: the body is larger than {limit} bytes");
+        assert_eq!(in_words(&problem), expected);
+    }
 }
 
 #[tokio::test]

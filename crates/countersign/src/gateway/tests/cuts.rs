@@ -102,7 +102,7 @@ async fn a_name_that_goes_to_another_key_takes_the_channels_of_the_first() {
         created["join_string"].as_str().unwrap().parse().unwrap();
     let key = PrivateKey::generate(PROFILE.leaf_key()).unwrap();
     let body = json!({
-        "join_token": join.token.expose_secret(),
+        "join_token": join.token.as_ref().unwrap().expose_secret(),
         "certificate_request": Base64::encode_string(&CertificateRequest::write(&key).unwrap()),
         "now": Timestamp::now(),
     });

@@ -108,7 +108,7 @@ impl World {
         let mux = channel(self.address(), &known.connector).await;
         let key = Arc::new(PrivateKey::generate(PROFILE.leaf_key()).unwrap());
         let body = json!({
-            "join_token": join.token.expose_secret(),
+            "join_token": join.token.as_ref().unwrap().expose_secret(),
             "certificate_request": Base64::encode_string(&CertificateRequest::write(&key).unwrap()),
             "now": Timestamp::now(),
         });

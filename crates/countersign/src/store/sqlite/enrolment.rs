@@ -6,8 +6,11 @@ use jiff::{SignedDuration, Timestamp};
 use sqlx::{Row, SqliteConnection};
 
 use super::writes::change;
-use super::{RowError, rows};
-use crate::store::{Agent, AgentChange, EnrolOutcome, Enrolment, JoinToken, Renewal, Revocation};
+use super::{RowError, machine, rows};
+use crate::store::{
+    Agent, AgentChange, EnrolOutcome, Enrolment, EntersBy, JoinToken, KnownTpm, Machine, Renewal,
+    Revocation,
+};
 
 pub(super) async fn create_join(
     connection: &mut SqliteConnection,
@@ -54,13 +57,25 @@ pub(super) async fn enrol(
     if let Some(at) = key_revoked(connection, &enrolment.spki).await? {
         return Ok(EnrolOutcome::KeyRevoked { at });
     }
-    let Some(token) = token(connection, enrolment).await? else {
+    match &enrolment.by {
+        EntersBy::Token(id, tpm) => enrol_by_token(connection, enrolment, id, tpm.as_ref()).await,
+        EntersBy::Tpm(tpm) => enrol_by_tpm(connection, enrolment, tpm).await,
+    }
+}
+
+async fn enrol_by_token(
+    connection: &mut SqliteConnection,
+    enrolment: &Enrolment,
+    token_id: &str,
+    tpm: Option<&KnownTpm>,
+) -> Result<EnrolOutcome, RowError> {
+    let Some(token) = token(connection, token_id, &enrolment.name).await? else {
         return Ok(EnrolOutcome::UnknownToken);
     };
     let holder = rows::agent(connection, &enrolment.name).await?;
     match (token.used, holder) {
         (Some((by, _)), Some(agent)) if by == enrolment.spki && agent.spki == by => {
-            write_agent(connection, Agent::entered(enrolment), enrolment.now)
+            enter(connection, enrolment, tpm)
                 .await
                 .map(EnrolOutcome::Repeated)
         }
@@ -72,12 +87,54 @@ pub(super) async fn enrol(
             Ok(EnrolOutcome::NameInUse)
         }
         (None, _) => {
-            use_token(connection, enrolment).await?;
-            write_agent(connection, Agent::entered(enrolment), enrolment.now)
+            use_token(connection, token_id, enrolment).await?;
+            enter(connection, enrolment, tpm)
                 .await
                 .map(EnrolOutcome::Enrolled)
         }
     }
+}
+
+/// The name is the TPM's: whoever has it with another endorsement key keeps it, and a machine that lost its disk comes back.
+async fn enrol_by_tpm(
+    connection: &mut SqliteConnection,
+    enrolment: &Enrolment,
+    tpm: &KnownTpm,
+) -> Result<EnrolOutcome, RowError> {
+    let machine = machine::of_agent(connection, &enrolment.name).await?;
+    let same = machine.is_some_and(|machine| machine.tpm.ek_hash == tpm.ek_hash);
+    let holder = rows::agent(connection, &enrolment.name).await?;
+    let revoked = holder.as_ref().and_then(|agent| agent.revoked.as_ref());
+    if let Some(at) = revoked.map(|revocation| revocation.at) {
+        let let_in = machine::let_in_at(connection, &tpm.ek_hash).await?;
+        if let_in.is_none_or(|let_in| let_in <= at) {
+            return Ok(EnrolOutcome::AgentRevoked { at });
+        }
+    }
+    match holder {
+        Some(agent) if !same && agent.revoked.is_none() => Ok(EnrolOutcome::NameInUse),
+        Some(agent) if same && agent.spki == enrolment.spki => {
+            enter(connection, enrolment, Some(tpm))
+                .await
+                .map(EnrolOutcome::Repeated)
+        }
+        _ => enter(connection, enrolment, Some(tpm))
+            .await
+            .map(EnrolOutcome::Enrolled),
+    }
+}
+
+/// Enters the agent and what vouches for its machine, in place of whoever had the name.
+async fn enter(
+    connection: &mut SqliteConnection,
+    enrolment: &Enrolment,
+    tpm: Option<&KnownTpm>,
+) -> Result<AgentChange, RowError> {
+    let (name, now) = (&enrolment.name, enrolment.now);
+    let before = machine::of_agent(connection, name).await?;
+    let machine = tpm.map(|tpm| Machine::entered(name, tpm.clone(), before, now));
+    machine::enter(connection, name, machine.as_ref()).await?;
+    write_agent(connection, Agent::entered(enrolment), now).await
 }
 
 pub(super) async fn renew(
@@ -132,11 +189,12 @@ struct TokenRow {
 
 async fn token(
     connection: &mut SqliteConnection,
-    enrolment: &Enrolment,
+    id: &str,
+    name: &str,
 ) -> Result<Option<TokenRow>, RowError> {
     let row = sqlx::query("SELECT * FROM join_tokens WHERE id = ? AND name = ?")
-        .bind(&enrolment.token_id)
-        .bind(&enrolment.name)
+        .bind(id)
+        .bind(name)
         .fetch_optional(connection)
         .await?;
     row.map(|row| {
@@ -162,12 +220,13 @@ async fn key_revoked(
 
 async fn use_token(
     connection: &mut SqliteConnection,
+    id: &str,
     enrolment: &Enrolment,
 ) -> Result<(), RowError> {
     sqlx::query("UPDATE join_tokens SET used_by = ?, used_at = ? WHERE id = ?")
         .bind(enrolment.spki.as_bytes().to_vec())
         .bind(enrolment.now.as_millisecond())
-        .bind(&enrolment.token_id)
+        .bind(id)
         .execute(connection)
         .await?;
     Ok(())
@@ -209,7 +268,12 @@ async fn write_agent(
     .execute(&mut *connection)
     .await?;
     let revision = change(connection, "agent", &agent.name, now).await?;
-    Ok(AgentChange { revision, agent })
+    let machine = machine::of_agent(connection, &agent.name).await?;
+    Ok(AgentChange {
+        revision,
+        agent,
+        machine,
+    })
 }
 
 /// How long a used or expired token is still told apart from one that never was.

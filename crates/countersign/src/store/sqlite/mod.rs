@@ -16,15 +16,16 @@ use sqlx::{Sqlite, SqliteConnection, SqlitePool};
 
 use super::lock::Lock;
 use super::{
-    AgentChange, Answer, BearerToken, BundleDocument, Contents, EnrolOutcome, Enrolment,
-    ExceptionRecord, GrantRecord, Initial, JoinToken, Renewal, Revocation, SealedSecret,
-    SecretKind, Store, StoreError,
+    AgentChange, AllowedEk, Answer, BearerToken, BundleDocument, Contents, EnrolOutcome, Enrolment,
+    ExceptionRecord, GrantRecord, Initial, JoinToken, Reference, Renewal, Revocation, SealedSecret,
+    SecretKind, Shown, Store, StoreError,
 };
 
 mod bearer;
 mod enrolment;
 mod exception;
 mod fault;
+mod machine;
 mod rows;
 mod writes;
 
@@ -230,8 +231,12 @@ impl Store for SqliteStore {
         transaction!(self, enrolment::renew, renewal)
     }
 
-    fn seen<'a>(&'a self, agents: &'a [(String, Timestamp)]) -> Answer<'a, ()> {
-        transaction!(self, writes::seen, agents)
+    fn seen<'a>(
+        &'a self,
+        agents: &'a [(String, Timestamp)],
+        clocks: &'a [(String, String)],
+    ) -> Answer<'a, ()> {
+        transaction!(self, writes::seen, agents, clocks)
     }
 
     fn revoke<'a>(
@@ -240,6 +245,22 @@ impl Store for SqliteStore {
         revocation: &'a Revocation,
     ) -> Answer<'a, Option<AgentChange>> {
         transaction!(self, enrolment::revoke, name, revocation)
+    }
+
+    fn shown<'a>(&'a self, agent: &'a str, shown: &'a Shown) -> Answer<'a, ()> {
+        transaction!(self, machine::shown, agent, shown)
+    }
+
+    fn expect<'a>(&'a self, agent: &'a str, reference: &'a Reference) -> Answer<'a, Option<u64>> {
+        transaction!(self, machine::expect, agent, reference)
+    }
+
+    fn allow_ek<'a>(&'a self, key: &'a AllowedEk) -> Answer<'a, u64> {
+        transaction!(self, machine::allow, key)
+    }
+
+    fn forbid_ek<'a>(&'a self, ek_hash: &'a str, now: Timestamp) -> Answer<'a, Option<u64>> {
+        transaction!(self, machine::forbid, ek_hash, now)
     }
 
     fn add_grant<'a>(&'a self, grant: &'a GrantRecord) -> Answer<'a, Option<u64>> {

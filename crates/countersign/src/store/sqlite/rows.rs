@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use sqlx::sqlite::SqliteRow;
 use sqlx::{Row, SqliteConnection};
 
-use super::{RowError, bearer, exception};
+use super::{RowError, bearer, exception, machine};
 use crate::store::{
     Agent, BundleDocument, Contents, GrantRecord, Revocation, SealedSecret, SecretKind,
 };
@@ -18,6 +18,8 @@ pub(super) async fn contents(connection: &mut SqliteConnection) -> Result<Conten
         secrets: secrets(connection).await?,
         bundle: newest_bundle(connection).await?,
         agents: agents(connection).await?,
+        machines: machine::all(connection).await?,
+        allowed_eks: machine::allowed(connection).await?,
         grants: grants(connection).await?,
         bearers: bearer::all(connection).await?,
         exceptions: exception::all(connection).await?,

@@ -9,7 +9,7 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::report::Report;
-use crate::store::{Agent, AgentChange};
+use crate::store::{Agent, AgentChange, EntersBy};
 
 fn folder() -> (TempDir, PathBuf) {
     let folder = tempfile::tempdir().unwrap();
@@ -390,7 +390,7 @@ fn join(id: &str, replaces: bool) -> JoinToken {
 
 fn enrolment(id: &str, key: u8, now: i64) -> Enrolment {
     Enrolment {
-        token_id: id.to_owned(),
+        by: EntersBy::Token(id.to_owned(), None),
         name: "laptop".to_owned(),
         spiffe_id: "spiffe://example.org/agent/laptop".to_owned(),
         spki: spki(key),
@@ -491,7 +491,7 @@ async fn seeing_an_agent_is_no_change_and_never_goes_back() {
     let before = store.load().await.unwrap().revision;
     for second in [500, 400] {
         store
-            .seen(&[("laptop".to_owned(), at(second))])
+            .seen(&[("laptop".to_owned(), at(second))], &[])
             .await
             .unwrap();
     }

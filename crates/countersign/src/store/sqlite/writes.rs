@@ -91,11 +91,19 @@ pub(super) async fn publish_bundle(
 pub(super) async fn seen(
     connection: &mut SqliteConnection,
     agents: &[(String, Timestamp)],
+    clocks: &[(String, String)],
 ) -> Result<(), RowError> {
     for (name, at) in agents {
         sqlx::query("UPDATE agents SET last_seen = max(coalesce(last_seen, 0), ?) WHERE name = ?")
             .bind(at.as_millisecond())
             .bind(name)
+            .execute(&mut *connection)
+            .await?;
+    }
+    for (agent, clock) in clocks {
+        sqlx::query("UPDATE machines SET clock = ? WHERE agent = ?")
+            .bind(clock)
+            .bind(agent)
             .execute(&mut *connection)
             .await?;
     }

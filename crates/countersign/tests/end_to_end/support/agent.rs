@@ -127,7 +127,7 @@ impl Agent {
     }
 
     fn launched(&self, command: &mut Command) -> Process {
-        let config = self.home.path().join("agent.toml");
+        let config = self.config();
         let command = command.arg("agent").arg("--config").arg(config);
         Process::start(command, &self.home.path().join("log"))
     }
@@ -144,6 +144,10 @@ impl Agent {
 
     pub(crate) fn is_ready(&self) -> bool {
         is_ready(self.telemetry)
+    }
+
+    pub(crate) fn config(&self) -> PathBuf {
+        self.home.path().join("agent.toml")
     }
 
     pub(crate) fn state(&self) -> PathBuf {
