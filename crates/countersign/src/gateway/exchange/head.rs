@@ -36,6 +36,7 @@ impl Head {
     pub(super) fn read(request: &Parts, limits: HeadLimits) -> Result<Self, Problem> {
         check_size(request, limits)?;
         check_target(request)?;
+        check_values(request)?;
         check_coding(request)?;
         check_expectation(request)?;
         let head = Self {
@@ -102,6 +103,22 @@ fn check_target(request: &Parts) -> Result<(), Problem> {
         target => Err(Problem::malformed(format!(
             "the target `{}` is no path",
             target.unwrap_or_default()
+        ))),
+    }
+}
+
+/// A value that begins or ends with space makes a request malformed on HTTP/2, and such a request is passed on to nobody
+/// (RFC 9113, section 8.2.1); on HTTP/1.1 the space belongs to the line.
+fn check_values(request: &Parts) -> Result<(), Problem> {
+    let is_space = |byte: Option<&u8>| matches!(byte, Some(b' ' | b'\t'));
+    let padded = request.headers.iter().find(|(_, value)| {
+        let value = value.as_bytes();
+        is_space(value.first()) || is_space(value.last())
+    });
+    match padded {
+        None => Ok(()),
+        Some((name, _)) => Err(Problem::malformed(format!(
+            "the value of `{name}` begins or ends with space"
         ))),
     }
 }

@@ -75,6 +75,18 @@ fn fields_have_a_limit_together() {
 }
 
 #[test]
+fn a_value_has_no_space_around_it() {
+    for value in [" a", "a ", "\ta", "a\t", " "] {
+        check(
+            &format!("GET / HTTP/2\nx: {value}"),
+            "400 the value of `x` begins or ends with space",
+        );
+    }
+    check("GET / HTTP/2\nx: a b", "-");
+    check("GET / HTTP/2\nx: ", "-");
+}
+
+#[test]
 fn one_coding_and_one_expectation_are_understood() {
     let coding = "501 of transfer codings, `chunked` alone is taken, once";
     check("POST /\ntransfer-encoding: Chunked", "-");
