@@ -102,6 +102,38 @@ fn curl_reaches_its_service_with_a_token_that_no_process_list_shows() {
 }
 
 #[test]
+fn curl_comes_by_an_http_2_proxy_with_a_bearer_token() {
+    let (Some(_), Some(nginx)) = (python("proxy.py"), Nginx::start()) else {
+        return;
+    };
+    let gateway = GatewaySetup::new().service("web", nginx.port, "").start();
+    let fetched = |token: Value| {
+        let mut options = agentless_options(&gateway);
+        options["token"] = token;
+        report(&mut python("proxy.py").expect("it was there"), &options)
+    };
+    let says = |told: &Value, line: &str| {
+        told["said"]
+            .as_str()
+            .is_some_and(|said| said.contains(line))
+    };
+    let told = fetched(Value::Null);
+    assert!(says(&told, "CONNECT Response Status 403"), "{told}");
+    let told = fetched(issue(&gateway, "web")["token"].clone());
+    assert!(says(&told, "Establishing HTTP/2 proxy tunnel"), "{told}");
+    assert_eq!(told["status"], 200, "{told}");
+    assert_eq!(told["sha256"], sha256(&nginx.file()).as_str(), "{told}");
+
+    let opened = gateway.audited("channel-opened");
+    assert_eq!(opened.len(), 2, "{opened:?}");
+    for event in opened {
+        let negotiated = &event["record"]["negotiated"];
+        assert_eq!(negotiated["alpn"], "h2", "{event}");
+        assert_eq!(negotiated["group"]["name"], "X25519MLKEM768", "{event}");
+    }
+}
+
+#[test]
 fn pyopenssl_reaches_a_service_with_a_client_certificate() {
     let (Some(mut client), Some(nginx)) = (python("channel.py"), Nginx::start()) else {
         return;
