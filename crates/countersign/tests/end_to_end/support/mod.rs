@@ -22,7 +22,7 @@ pub(crate) use certificate::ClassicalAuthority;
 pub(crate) use gateway::{Gateway, GatewaySetup, SERVICE_PORT, countersign};
 pub(crate) use http::exchange;
 pub(crate) use process::{Process, Ran, run};
-pub(crate) use program::{example, installed, node, python};
+pub(crate) use program::{cached, example, installed, node, python};
 pub(crate) use tunnel::Tunnel;
 
 /// Waits until `condition` gives something; panics with `what` after [`PATIENCE`].

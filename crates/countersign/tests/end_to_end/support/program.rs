@@ -13,6 +13,16 @@ pub(crate) fn installed(name: &str) -> Option<PathBuf> {
     found.or_else(|| missing(name))
 }
 
+/// A program that `./test` puts into `.cache/`.
+#[track_caller]
+pub(crate) fn cached(name: &str) -> Option<PathBuf> {
+    let program = root().join(".cache").join(name);
+    if program.is_file() {
+        return Some(program);
+    }
+    missing(name)
+}
+
 /// Node 26 with the packages of `tests/node`, about to run one of its scripts.
 #[track_caller]
 pub(crate) fn node(name: &str) -> Option<Command> {
