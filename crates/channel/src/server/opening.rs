@@ -21,11 +21,11 @@ pub(crate) enum Opening {
 pub(crate) async fn read<IO: AsyncRead + Unpin>(io: &mut IO) -> Opening {
     let mut acceptor = Acceptor::default();
     let mut unread = Vec::with_capacity(CHUNK);
-    let mut is_tls = false;
+    let (mut is_tls, mut taken) = (false, 0);
     loop {
         match io.read_buf(&mut unread).await {
             Ok(0) | Err(_) => return Opening::Refused(Refusal::IncompleteClientHello, Vec::new()),
-            Ok(_) => {}
+            Ok(read) => taken += read,
         }
         if !is_tls {
             match first_bytes(&unread) {
@@ -38,6 +38,9 @@ pub(crate) async fn read<IO: AsyncRead + Unpin>(io: &mut IO) -> Opening {
         }
         if let Some(opening) = feed(&mut acceptor, &unread, is_tls) {
             return opening;
+        }
+        if taken > LARGEST {
+            return Opening::Refused(too_large(), HANDSHAKE_FAILURE.to_vec());
         }
         unread.clear();
     }
@@ -138,11 +141,22 @@ fn feed(acceptor: &mut Acceptor, mut bytes: &[u8], is_tls: bool) -> Option<Openi
     }
 }
 
+fn too_large() -> Refusal {
+    Refusal::Protocol(format!("the ClientHello has more than {LARGEST} bytes"))
+}
+
 /// The type of a record that holds handshake messages (RFC 8446 section 5.1).
 const HANDSHAKE: u8 = 0x16;
 
 /// A usual ClientHello has 1.4 to 1.8 kB.
 const CHUNK: usize = 2048;
+
+/// What is held of one before anything is known of the client. Those of post-quantum clients stay below 4 kB, and rustls
+/// would hold 64 KiB of it.
+const LARGEST: usize = 16 * 1024;
+
+/// The fatal alert (RFC 8446 section 6).
+const HANDSHAKE_FAILURE: [u8; 7] = [0x15, 3, 3, 0, 2, 2, 40];
 
 /// How much is read from one who was refused before the socket is closed.
 const LINGER: u64 = 16 * 1024;

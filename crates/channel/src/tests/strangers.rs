@@ -115,6 +115,23 @@ async fn garbage_reads_an_alert() {
 }
 
 #[tokio::test]
+async fn a_client_hello_without_measure_is_refused_before_it_is_whole() {
+    let (_, acceptor) = hybrid();
+    // It says that it has 60,000 bytes (RFC 8446, section 4), and sends a third of them.
+    let mut hello = vec![1, 0, 0xea, 0x60, 3, 3];
+    hello.resize(20_000, 0);
+    let record = |part: &[u8]| {
+        let length = u16::try_from(part.len()).unwrap().to_be_bytes();
+        [&[0x16, 3, 1][..], &length, part].concat()
+    };
+    let records: Vec<u8> = hello.chunks(10_000).flat_map(record).collect();
+    let (refusal, answer) = exchange(&acceptor, &records).await;
+    let told = "the ClientHello has more than 16384 bytes";
+    assert_eq!(refusal, Refusal::Protocol(told.to_owned()));
+    assert_eq!(answer, alert(HANDSHAKE_FAILURE));
+}
+
+#[tokio::test]
 async fn half_a_client_hello_is_recorded_as_such() {
     let (world, acceptor) = hybrid();
     let hello = client_hello(&world, &[kx_group::X25519MLKEM768]);
