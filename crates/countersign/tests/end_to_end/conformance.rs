@@ -5,17 +5,12 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::process::Command;
-use std::sync::Arc;
 
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::{ClientConfig, RootCertStore};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Runtime;
-use tokio_rustls::TlsConnector;
 
 use crate::support::{
-    Gateway, GatewaySetup, Process, cached, free_port, loopback, node, run, wait_for_port,
+    Dialer, Gateway, GatewaySetup, Process, cached, free_port, loopback, node, run, wait_for_port,
 };
 
 /// The way from the suite to a gateway; it ends with this guard.
@@ -27,15 +22,13 @@ struct Bridge {
 impl Bridge {
     fn to(gateway: &Gateway) -> Self {
         let runtime = Runtime::new().expect("threads");
-        let connector = connector(gateway);
-        let name = ServerName::try_from(gateway.service_name("web")).expect("a name");
-        let gateway = loopback(gateway.port);
+        let dialer = Dialer::new(gateway, "web", b"h2");
         let listener = runtime.block_on(TcpListener::bind(loopback(0)));
         let listener = listener.expect("a port");
         let address = listener.local_addr().expect("it is bound");
         runtime.spawn(async move {
             while let Ok((plain, _)) = listener.accept().await {
-                tokio::spawn(carry(plain, connector.clone(), name.clone(), gateway));
+                tokio::spawn(carry(plain, dialer.clone()));
             }
         });
         Self {
@@ -46,29 +39,10 @@ impl Bridge {
 }
 
 /// Carries one connection until either side ends it.
-async fn carry(
-    mut plain: TcpStream,
-    connector: TlsConnector,
-    name: ServerName<'static>,
-    gateway: SocketAddr,
-) -> std::io::Result<()> {
-    let tcp = TcpStream::connect(gateway).await?;
-    let mut tls = connector.connect(name, tcp).await?;
+async fn carry(mut plain: TcpStream, dialer: Dialer) -> std::io::Result<()> {
+    let mut tls = dialer.dial().await?;
     tokio::io::copy_bidirectional(&mut plain, &mut tls).await?;
     Ok(())
-}
-
-fn connector(gateway: &Gateway) -> TlsConnector {
-    let mut roots = RootCertStore::empty();
-    let anchor = CertificateDer::from_pem_file(&gateway.authority.file).expect("our own file");
-    roots.add(anchor).expect("a certificate");
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let builder = ClientConfig::builder_with_provider(provider)
-        .with_protocol_versions(&[&rustls::version::TLS13])
-        .expect("TLS 1.3");
-    let mut config = builder.with_root_certificates(roots).with_no_client_auth();
-    config.alpn_protocols = vec![b"h2".to_vec()];
-    TlsConnector::from(Arc::new(config))
 }
 
 #[test]

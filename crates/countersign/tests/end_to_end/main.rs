@@ -20,6 +20,8 @@ mod conformance;
 #[cfg(test)]
 mod crash;
 #[cfg(test)]
+mod floods;
+#[cfg(test)]
 mod grpc;
 #[cfg(test)]
 mod handshake;

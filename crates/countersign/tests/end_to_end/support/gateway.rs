@@ -173,7 +173,12 @@ impl Gateway {
     }
 
     pub(crate) fn signal(&self, signal: Signal) {
-        self.process.as_ref().expect("it runs").signal(signal);
+        self.process().signal(signal);
+    }
+
+    /// The process that runs.
+    pub(crate) fn process(&self) -> &Process {
+        self.process.as_ref().expect("it runs")
     }
 
     pub(crate) fn is_ready(&self) -> bool {

@@ -6,6 +6,7 @@ mod gateway;
 mod http;
 mod process;
 mod program;
+mod tls;
 mod tunnel;
 pub(crate) mod upstream;
 
@@ -23,6 +24,7 @@ pub(crate) use gateway::{Gateway, GatewaySetup, SERVICE_PORT, countersign};
 pub(crate) use http::exchange;
 pub(crate) use process::{Process, Ran, run};
 pub(crate) use program::{cached, example, installed, node, python};
+pub(crate) use tls::Dialer;
 pub(crate) use tunnel::Tunnel;
 
 /// Waits until `condition` gives something; panics with `what` after [`PATIENCE`].

@@ -61,6 +61,11 @@ impl Process {
         let _ = kill_process(pid.expect("a process id"), signal);
     }
 
+    /// Its process id.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Waits until the program ends by itself.
     #[track_caller]
     pub(crate) fn wait(&mut self) -> ExitStatus {

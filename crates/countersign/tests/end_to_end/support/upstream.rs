@@ -46,6 +46,26 @@ pub(crate) fn hanging() -> u16 {
     })
 }
 
+/// A service that takes a connection and reads nothing of it.
+pub(crate) fn deaf() -> u16 {
+    serve(|_stream| {
+        loop {
+            thread::park();
+        }
+    })
+}
+
+/// An HTTP service whose answers are as long as anybody takes them.
+pub(crate) fn endless() -> u16 {
+    serve(|mut stream| {
+        let mut head = [0; 4096];
+        let _ = stream.read(&mut head);
+        let start = b"HTTP/1.1 200 OK\r\nContent-Length: 10737418240\r\n\r\n";
+        let _ = stream.write_all(start);
+        while stream.write_all(&[b'x'; 16 << 10]).is_ok() {}
+    })
+}
+
 /// A service that sends `count` bytes and then resets the connection.
 pub(crate) fn resetting_after(count: usize) -> u16 {
     serve(move |mut stream| {
