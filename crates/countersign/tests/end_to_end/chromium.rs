@@ -45,8 +45,11 @@ impl Chromium {
                 "--window-size=900,600",
                 "--virtual-time-budget=5000",
             ])
-            // The authority's certificate is in no store that a browser looks into.
-            .arg("--ignore-certificate-errors")
+            // The authority's certificate is in no store that a browser looks into: this one key is taken, and no other.
+            .arg(format!(
+                "--ignore-certificate-errors-spki-list={}",
+                gateway.authority.pin
+            ))
             .arg(format!("--host-resolver-rules=MAP {name} 127.0.0.1"))
             .arg(format!("--user-data-dir={}", profile.path().display()))
             .arg(format!("--screenshot={}", picture.display()))

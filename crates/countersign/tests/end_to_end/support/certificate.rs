@@ -2,9 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
+use base64ct::{Base64, Encoding};
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair,
-    PKCS_ECDSA_P384_SHA384,
+    PKCS_ECDSA_P384_SHA384, PublicKeyData,
 };
 
 use super::write_private;
@@ -13,6 +14,8 @@ use super::write_private;
 pub(crate) struct ClassicalAuthority {
     /// The authority's certificate, PEM.
     pub(crate) file: PathBuf,
+    /// The SHA-256 of the other certificate's public key, in base64.
+    pub(crate) pin: String,
 }
 
 impl ClassicalAuthority {
@@ -35,6 +38,9 @@ impl ClassicalAuthority {
         let leaf = leaf.signed_by(&key, &issuer).expect("a certificate");
         std::fs::write(folder.join("service.pem"), leaf.pem()).expect("our own folder");
         write_private(&folder.join("service.key"), key.serialize_pem());
-        Self { file }
+        let spki = key.subject_public_key_info();
+        let hash = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &spki);
+        let pin = Base64::encode_string(hash.as_ref());
+        Self { file, pin }
     }
 }
