@@ -5,8 +5,12 @@ use std::process::Command;
 
 use base64ct::{Base64UrlUnpadded, Encoding};
 use serde_json::{Value, json};
+use tokio::io::AsyncWriteExt as _;
+use tokio::runtime::Runtime;
 
-use crate::support::{Gateway, GatewaySetup, installed, node, python, run, upstream};
+use crate::support::{
+    Dialer, Gateway, GatewaySetup, installed, node, python, run, upstream, wait_until,
+};
 
 /// What one client got.
 struct Answer {
@@ -58,6 +62,34 @@ fn a_classical_curl_reaches_an_http_service_under_an_exception_alone() {
     });
     used_group(&gateway, "x25519");
     assert!(!gateway.audited("exception-used").is_empty());
+}
+
+#[test]
+fn an_upload_that_its_client_breaks_off_is_not_told_as_a_fault_of_the_service() {
+    let keys = "[service.http]\nprotocol = \"http/1.1\"";
+    let gateway = GatewaySetup::new()
+        .service("web", upstream::hanging(), keys)
+        .start();
+    gateway.grant("anonymous", "web");
+    let dialer = Dialer::new(&gateway, "web", b"http/1.1");
+    let upload = b"POST / HTTP/1.1\r\nHost: web.example.org\r\nContent-Length: 10\r\n\r\nabc";
+    Runtime::new().expect("threads").block_on(async {
+        let mut client = dialer.dial().await.expect("it is let in");
+        client.write_all(upload).await.expect("it reads");
+        client.flush().await.expect("it reads");
+    });
+    let closed = wait_until("the stream has ended", || {
+        gateway.audited("stream-closed").pop()
+    });
+    let end = closed["end"].as_str().unwrap_or_default();
+    assert!(end.contains("client"), "{closed}");
+    let log = gateway.log();
+    for words in [
+        "cannot be reached",
+        "a connection to an upstream has failed",
+    ] {
+        assert!(!log.contains(words), "{words}: {log}");
+    }
 }
 
 /// A gateway with the HTTP service `web`, which shows each caller the identity token that came with it.

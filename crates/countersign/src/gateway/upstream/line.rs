@@ -75,7 +75,7 @@ impl Http1 {
             .await?;
         let driver = tokio::spawn(async move {
             if let Err(error) = connection.with_upgrades().await {
-                tracing::debug!(%error, "a connection to an upstream has failed");
+                tell(&error);
             }
         });
         Ok(Self {
@@ -127,7 +127,7 @@ impl Http2 {
                 ended
             });
             if let Err(error) = ended.await {
-                tracing::debug!(%error, "a connection to an upstream has failed");
+                tell(&error);
             }
         });
         Ok(Self {
@@ -152,6 +152,15 @@ impl Http2 {
     /// No request is to be sent on it any more; those that were go on.
     pub(super) fn retire(&self) {
         self.failed.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Says why a connection is over. One on which a request's body broke off has failed through no fault of the upstream.
+fn tell(error: &hyper::Error) {
+    if error.is_user() {
+        tracing::debug!(%error, "a request's body broke off, and its connection is given up");
+    } else {
+        tracing::debug!(%error, "a connection to an upstream has failed");
     }
 }
 
