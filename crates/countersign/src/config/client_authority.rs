@@ -41,11 +41,7 @@ fn read_one(table: &mut Table<'_>) -> Result<ClientAuthorityConfig, ConfigError>
         &LABEL,
         "the name in services, and in grants as `cert:NAME/…`",
     );
-    let certificate = key(
-        "certificate",
-        &FILE,
-        "the authority's certificates, PEM; read again at a reload",
-    );
+    let certificate = key("certificate", &FILE, "the authority's certificates, PEM");
     let list = key(
         "revocation_list",
         &FILE,

@@ -5,6 +5,7 @@
 //! [`operate`] is the operator's socket, [`control`] the agents' API.
 
 mod attest;
+mod behind;
 mod certificates;
 mod channel;
 mod client;

@@ -11,6 +11,7 @@ use countersign_channel::{ChannelRecord, Rules, Stage};
 use countersign_policy::{Bundle, BundleError, Grant, Limits, Policy};
 use jiff::Timestamp;
 
+use super::behind::{Behind, BehindFiles};
 use super::certificates::Certificates;
 use super::client_rules::ClientRules;
 use super::error::GatewayError;
@@ -34,6 +35,7 @@ pub(crate) struct Running {
     pub(crate) exceptions: Arc<Exceptions>,
     pub(crate) certificates: Arc<Certificates>,
     pub(crate) attestation: Arc<attestation::Rules>,
+    pub(crate) behind: Arc<BehindFiles>,
     bundle: Arc<Bundle>,
 }
 
@@ -58,11 +60,11 @@ impl Running {
         before: Option<&Services>,
         metrics: &Metrics,
     ) -> Result<Self, GatewayError> {
-        let services = Arc::new(Services::new(&config.services, before, metrics)?);
+        let behind = BehindFiles::read(&config, before, metrics)?;
+        let Behind { services, clients } = behind.current();
         let bundle = Arc::new(read_bundle(config.policy.bundle.as_deref())?);
         let policy = Arc::new(policy(&bundle, &config, snapshot)?);
         let certificates = Arc::new(Certificates::read(&config)?);
-        let clients = Arc::new(ClientRules::read(&config)?);
         let attestation = Arc::new(attestation::Rules::read(&config.attestation)?);
         let listeners = config
             .listeners
@@ -86,6 +88,7 @@ impl Running {
             exceptions,
             certificates,
             attestation,
+            behind: Arc::new(behind),
             bundle,
         })
     }
@@ -106,6 +109,16 @@ impl Running {
     pub(crate) fn with_exceptions_of(&self, snapshot: &Snapshot) -> Self {
         Self {
             exceptions: Arc::new(Exceptions::new(&self.config, snapshot)),
+            ..self.clone()
+        }
+    }
+
+    /// The same, with what was last made of the files of services and client authorities.
+    pub(super) fn with_what_is_behind(&self) -> Self {
+        let Behind { services, clients } = self.behind.current();
+        Self {
+            services,
+            clients,
             ..self.clone()
         }
     }

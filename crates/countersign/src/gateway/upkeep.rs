@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::{Gateway, certificates, identity_keys};
+use super::{Gateway, behind, certificates, identity_keys};
 use crate::audit::Event;
 
 /// Runs until the gateway has stopped. What is open depends on it: if it fails, it begins again.
@@ -25,6 +25,7 @@ async fn keep_up(gateway: Arc<Gateway>) {
         () = end_exceptions(&gateway) => {}
         () = watch_audit(&gateway) => {}
         () = identity_keys::follow(&gateway) => {}
+        () = behind::follow(&gateway) => {}
         () = certificates::follow(&gateway) => {}
         () = certificates::follow_issued(&gateway) => {}
     }

@@ -219,6 +219,43 @@ async fn a_reload_cuts_those_whose_certificates_were_revoked_or_are_asked_for_no
 }
 
 #[tokio::test]
+async fn a_revocation_list_and_an_authority_are_taken_when_they_change() {
+    let authority = Authority::new();
+    let world = world(&authority, ALICE_WEB, "").await;
+    let mux = over(show(&world, authority.issue(ALICE)).await.unwrap()).await;
+    let echo = opened(&mux).await;
+    // One that cannot be used leaves the one before.
+    std::fs::write(world.file("partners.crl"), "half of a list").unwrap();
+    let other = opened(&mux).await;
+    std::fs::write(world.file("partners.crl"), authority.list(SERIAL)).unwrap();
+    echo.cut().await;
+    other.cut().await;
+    let reason = "the client's certificate is not taken any more: its authority revoked it";
+    world
+        .event("channel-closed", json!({ "reason": reason }))
+        .await;
+
+    let next = Authority::new();
+    std::fs::write(world.file("partners.crl"), next.list(999)).unwrap();
+    std::fs::write(world.file("partners.pem"), next.0.pem()).unwrap();
+    let comes_in = async {
+        loop {
+            let shown = show(&world, next.issue(ALICE)).await;
+            if let Ok(stream) = shown
+                && let Ok((mux, driver)) = Mux::handshake(stream, &Limits::default()).await
+            {
+                tokio::spawn(driver);
+                if connect(&mux, "web:80", None).await.is_ok() {
+                    return;
+                }
+            }
+            tokio::time::sleep(LOOK_AGAIN).await;
+        }
+    };
+    within(comes_in).await;
+}
+
+#[tokio::test]
 async fn a_reload_that_requires_a_certificate_cuts_those_without() {
     let authority = Authority::new();
     let world = world(&authority, ANONYMOUS_WEB, "").await;
