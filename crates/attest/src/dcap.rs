@@ -101,7 +101,7 @@ impl Quote {
         };
         let (vendor, root) = collateral.root(roots)?;
         collateral.check_dates(now)?;
-        refusal::check_same(&self.parts, name, collateral)?;
+        refusal::check_platform(&self.parts, name, collateral, now)?;
         let seconds = u64::try_from(now.as_second()).unwrap_or_default();
         // Which TCB status is good enough is for a policy over facts to say, not for the verifier.
         let any = QuotePolicy::claims_only(seconds);

@@ -1,5 +1,6 @@
 //! What Intel says of its platforms: certificates, revocations, security versions. It comes with dates.
 
+use dcap_qvl::quote::Quote;
 use dcap_qvl::{QeIdentity, QuoteCollateralV3, TcbInfo};
 use jiff::Timestamp;
 use rustls_pki_types::CertificateDer;
@@ -7,7 +8,7 @@ use x509_cert::crl::CertificateList;
 use x509_cert::der::Decode as _;
 
 use super::QuoteError;
-use crate::chain::{self, RootKeys};
+use crate::chain::{self, ChainError, RootKeys};
 
 /// Intel's collateral for one platform: the TCB info, the identity of the quoting enclave, two revocation lists and the chains of
 /// their signers.
@@ -24,7 +25,10 @@ pub struct Collateral {
     pub(super) tcb_info: TcbInfo,
     qe_identity: QeIdentity,
     revocations: [(&'static str, CertificateList); 2],
-    chains: Vec<Vec<CertificateDer<'static>>>,
+    tcb_info_chain: Vec<CertificateDer<'static>>,
+    qe_identity_chain: Vec<CertificateDer<'static>>,
+    /// Where the quote does not hold it.
+    platform_chain: Option<Vec<CertificateDer<'static>>>,
 }
 
 impl Collateral {
@@ -51,16 +55,15 @@ impl Collateral {
             ("root's revocation list", revocations(&parts.root_ca_crl)?),
             ("PCK revocation list", revocations(&parts.pck_crl)?),
         ];
-        let given = parts.pck_certificate_chain.as_deref();
-        let chains = [
-            &parts.tcb_info_issuer_chain,
-            &parts.qe_identity_issuer_chain,
-        ];
-        let chains = chains.into_iter().map(String::as_str).chain(given);
+        let chain = |pem: &String| chain::from_pem(pem.as_bytes());
         Ok(Self {
-            chains: chains
-                .map(|pem| chain::from_pem(pem.as_bytes()))
-                .collect::<Result<_, _>>()?,
+            tcb_info_chain: chain(&parts.tcb_info_issuer_chain)?,
+            qe_identity_chain: chain(&parts.qe_identity_issuer_chain)?,
+            platform_chain: parts
+                .pck_certificate_chain
+                .as_ref()
+                .map(chain)
+                .transpose()?,
             tcb_info,
             qe_identity,
             revocations,
@@ -70,7 +73,7 @@ impl Collateral {
 
     /// The root that the TCB info's chain ends in, and whose it is.
     pub(super) fn root<'r>(&self, roots: &'r RootKeys) -> Result<(&'r str, &[u8]), QuoteError> {
-        let root = self.chains.first().and_then(|chain| chain.last());
+        let root = self.tcb_info_chain.last();
         let root = root.ok_or(QuoteError::Collateral {
             part: "TCB info's chain",
         })?;
@@ -96,10 +99,22 @@ impl Collateral {
                 .map_or(Timestamp::MAX, chain::timestamp);
             check(what, issued, next, now)?;
         }
-        for certificates in &self.chains {
-            chain::validity(&chain::read(certificates)?, now)?;
+        for chain in [&self.tcb_info_chain, &self.qe_identity_chain] {
+            chain::validity(&chain::read(chain)?, now)?;
         }
         Ok(())
+    }
+
+    /// The certificates of the platform's key: from the quote, or from here where the quote only names it.
+    pub(super) fn platform_chain(
+        &self,
+        quote: &Quote,
+    ) -> Result<Vec<CertificateDer<'static>>, ChainError> {
+        match (&self.platform_chain, quote.raw_cert_chain()) {
+            (Some(chain), _) => Ok(chain.clone()),
+            (None, Ok(pem)) => chain::from_pem(pem),
+            (None, Err(_)) => Err(ChainError::Unreadable),
+        }
     }
 }
 

@@ -2,14 +2,15 @@
 
 use std::fmt::Write as _;
 
-use dcap_qvl::intel::{PckExtension, extract_cert_chain, parse_pck_extension_with};
+use dcap_qvl::intel::{PckExtension, parse_pck_extension_with};
 use dcap_qvl::quote::Quote;
 use dcap_qvl::{SvnComponent, SvnShortfall};
 use jiff::Timestamp;
+use rustls_pki_types::CertificateDer;
 
 use super::collateral::Collateral;
 use super::primitives::OnAwsLc;
-use crate::chain::ChainError;
+use crate::chain::{self, ChainError};
 use crate::freshness::WrongBinding;
 use crate::hex;
 
@@ -122,11 +123,12 @@ impl QuoteError {
     /// What the verifier's refusal means. Its reasons are texts, so what can be found out from the evidence is not read from them.
     pub(super) fn of(refused: &impl std::fmt::Display, quote: &Quote, with: &Collateral) -> Self {
         let reason = format!("{refused:#}");
-        if CRYPTOGRAPHIC.iter().any(|phrase| reason.contains(phrase)) {
-            return Self::NotAuthentic;
-        }
+        // A chain with a revoked certificate is named as one that does not verify, so this is asked first.
         if reason.contains("Revoked") {
             return Self::Revoked;
+        }
+        if CRYPTOGRAPHIC.iter().any(|phrase| reason.contains(phrase)) {
+            return Self::NotAuthentic;
         }
         match lacks(quote, with) {
             Some(lacks) => Self::NoTcbLevel { lacks },
@@ -137,7 +139,7 @@ impl QuoteError {
 
 /// What the platform lacks for the level that it lacks least for; nothing when it meets one.
 fn lacks(quote: &Quote, with: &Collateral) -> Option<String> {
-    let platform = platform(quote, with).ok()?;
+    let platform = platform(&with.platform_chain(quote).ok()?).ok()?;
     let module = quote.report.as_td10().map(|report| &report.tee_tcb_svn);
     let levels = with.tcb_info.tcb_levels.iter().map(|level| {
         let lacks = level.shortfalls(&platform.cpu_svn, platform.pce_svn, module);
@@ -165,25 +167,18 @@ fn in_words(lacks: &[SvnShortfall]) -> String {
     words
 }
 
-/// What the platform's certificate says: in the quote, or in the collateral where the quote names it only.
-pub(super) fn platform(quote: &Quote, with: &Collateral) -> Result<PckExtension, QuoteError> {
-    let unreadable = |_| QuoteError::Chain(ChainError::Unreadable);
-    match &with.parts.pck_certificate_chain {
-        Some(pem) => dcap_qvl::intel::parse_pck_extension_from_pem_with::<OnAwsLc>(pem.as_bytes())
-            .map_err(unreadable),
-        None => {
-            let chain = extract_cert_chain(quote).map_err(unreadable)?;
-            let leaf = chain.first().ok_or(ChainError::Unreadable)?;
-            parse_pck_extension_with::<OnAwsLc>(leaf).map_err(unreadable)
-        }
-    }
+/// What the platform's certificate says.
+fn platform(chain: &[CertificateDer<'_>]) -> Result<PckExtension, QuoteError> {
+    let leaf = chain.first().ok_or(ChainError::Unreadable)?;
+    parse_pck_extension_with::<OnAwsLc>(leaf).map_err(|_| ChainError::Unreadable.into())
 }
 
-/// The quote and the collateral are of one platform and one technology.
-pub(super) fn check_same(
+/// The quote and the collateral are of one platform and one technology, and the platform's certificates are valid now.
+pub(super) fn check_platform(
     quote: &Quote,
     technology: &'static str,
     with: &Collateral,
+    now: Timestamp,
 ) -> Result<(), QuoteError> {
     if with.tcb_info.id != technology {
         return Err(QuoteError::OtherTechnology {
@@ -191,7 +186,9 @@ pub(super) fn check_same(
             found: with.tcb_info.id.clone(),
         });
     }
-    let expected = hex::encode(&platform(quote, with)?.fmspc);
+    let chain = with.platform_chain(quote)?;
+    chain::validity(&chain::read(&chain)?, now)?;
+    let expected = hex::encode(&platform(&chain)?.fmspc);
     let found = with.tcb_info.fmspc.to_lowercase();
     match expected == found {
         true => Ok(()),

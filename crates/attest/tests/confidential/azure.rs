@@ -2,6 +2,7 @@
 //! appraised is unsigned, and says so; where the key must match, the report is written here around the genuine key.
 
 use aws_lc_rs::digest::{SHA256, digest};
+use aws_lc_rs::signature::{RSA_PKCS1_2048_8192_SHA256, UnparsedPublicKey};
 use countersign_attest::azure::{AzureError, Report};
 use countersign_attest::snp::{Endorsement, SnpError};
 use countersign_attest::{Appraisal, ChainError, Fact, Freshness, RootKeys, Technology};
@@ -91,6 +92,19 @@ fn the_key_of_the_quote_is_the_key_in_the_report() {
     );
     let unchecked = &appraisal.unchecked()[0].0;
     assert!(unchecked.starts_with("the signature of the SNP report"));
+}
+
+/// The other half of the proof, which the caller brings: a genuine quote of that virtual TPM.
+#[test]
+fn that_key_signed_the_genuine_quote() {
+    let (Some(file), Some(key)) = (evidence("azure_vtpm_quote.bin"), quote_key()) else {
+        return;
+    };
+    // Two lengths of eight bytes, a signature of 256, the quote of 122.
+    let (signature, quote) = (&file[8..264], &file[272..394]);
+    UnparsedPublicKey::new(&RSA_PKCS1_2048_8192_SHA256, &key)
+        .verify(quote, signature)
+        .unwrap();
 }
 
 /// With a chip's certificate the report is checked, and this one is of another chip.

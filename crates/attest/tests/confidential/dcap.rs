@@ -259,6 +259,25 @@ fn collateral_from_the_future_is_refused() {
     check(|case| case.now = "2025-06-19T10:16:02Z", expected);
 }
 
+/// A quote may name its platform's key and leave the certificates to the collateral: they count where they are there.
+#[test]
+fn the_platforms_certificates_may_come_with_the_collateral() {
+    let Some(mut case) = Case::tdx() else {
+        return;
+    };
+    let expected = case.appraise();
+    let pem = String::from_utf8_lossy(&case.quote).into_owned();
+    let (begin, end) = ("-----BEGIN CERTIFICATE-----", "-----END CERTIFICATE-----\n");
+    let chain = &pem[pem.find(begin).unwrap()..pem.rfind(end).unwrap() + end.len()];
+    case.collateral["pck_certificate_chain"] = chain.into();
+    assert_eq!(case.appraise(), expected);
+    // Intel's own signer is no platform.
+    case.collateral["pck_certificate_chain"] = case.collateral["tcb_info_issuer_chain"].clone();
+    assert_eq!(case.appraise(), Err(ChainError::Unreadable.into()));
+    case.collateral["pck_certificate_chain"] = "".into();
+    assert_eq!(case.appraise(), Err(ChainError::Unreadable.into()));
+}
+
 /// Dates are signed: with later ones the collateral is a forgery.
 #[test]
 fn collateral_with_altered_dates_does_not_authenticate() {
