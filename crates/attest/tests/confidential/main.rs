@@ -16,6 +16,8 @@ mod nitro;
 #[cfg(test)]
 mod nitro_variants;
 #[cfg(test)]
+mod readme;
+#[cfg(test)]
 mod snp;
 #[cfg(test)]
 mod snp_variants;
