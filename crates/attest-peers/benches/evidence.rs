@@ -46,7 +46,7 @@ fn intel(name: &str, quote: &Intel) {
     let now = at("2025-07-01T00:00:00Z");
     let times = race([
         &mut || assert!(black_box(quote.ours(now)).is_some()),
-        &mut || p256.verify(10),
+        &mut || p256.verify(9),
         &mut || assert!(black_box(quote.dcap_qvl(now))),
     ]);
     print(name, times);

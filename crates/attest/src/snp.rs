@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use aws_lc_rs::signature::{ECDSA_P384_SHA384_FIXED, UnparsedPublicKey};
 use jiff::Timestamp;
 
-use crate::appraisal::{Appraisal, Fact, Measurement, Technology};
+use crate::appraisal::{Appraisal, Fact, Measurement, Technology, Unchecked};
 use crate::chain::{self, ChainError, RootKeys};
 use crate::freshness::{self, WrongBinding};
 use crate::hex;
@@ -84,7 +84,7 @@ impl Report {
             freshness,
             measurements: self.measurements(),
             facts: self.facts(key, &chip, reported),
-            unchecked: Vec::new(),
+            unchecked: vec![Unchecked(REVOCATION.to_owned())],
             appraised_at: now,
             valid_until: Some(proven.valid_until),
         })
@@ -269,6 +269,10 @@ pub enum SnpError {
     #[error(transparent)]
     Binding(#[from] WrongBinding),
 }
+
+/// AMD's list comes from its key server, apart from the chain.
+const REVOCATION: &str =
+    "whether AMD has revoked a key of the chain: its revocation list is not read";
 
 /// The signature algorithm (56860, table 139).
 const ECDSA_P384_SHA384: u32 = 1;

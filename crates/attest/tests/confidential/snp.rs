@@ -63,6 +63,11 @@ fn a_genuine_report_is_appraised() {
     assert!(appraisal.subject().starts_with("d49554ec717f4e5b"));
     assert_eq!(appraisal.freshness(), Freshness::Undated);
     assert_eq!(appraisal.valid_until(), Some(at("2030-04-03T19:23:43Z")));
+    assert!(
+        appraisal.unchecked()[0]
+            .0
+            .starts_with("whether AMD has revoked")
+    );
     let facts = appraisal.facts();
     for (name, value) in [
         ("debug", Fact::Flag(false)),
