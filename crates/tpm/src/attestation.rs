@@ -134,7 +134,7 @@ pub struct Credential {
     /// What TPM2B_ID_OBJECT holds: an HMAC with its length, and the encrypted secret.
     pub id_object: Vec<u8>,
     /// What TPM2B_ENCRYPTED_SECRET holds: the seed, encrypted for the endorsement key.
-    pub encrypted_seed: Vec<u8>,
+    pub encrypted_secret: Vec<u8>,
 }
 
 impl Tpm {
@@ -169,7 +169,10 @@ impl Tpm {
     ) -> Result<Secret, Error> {
         for (what, bytes) in [
             ("the credential", &credential.id_object),
-            ("the credential's seed", &credential.encrypted_seed),
+            (
+                "the credential's encrypted seed",
+                &credential.encrypted_secret,
+            ),
         ] {
             bounded(what, bytes, MAX_CREDENTIAL)?;
         }
@@ -180,7 +183,7 @@ impl Tpm {
                     tpm.with_bare_policy(hash, |tpm, policy| {
                         tpm.satisfy_endorsement_policy(endorsement, policy)?;
                         let parameters = Writer::new().sized(&credential.id_object);
-                        let parameters = parameters.sized(&credential.encrypted_seed);
+                        let parameters = parameters.sized(&credential.encrypted_secret);
                         let handles = vec![key.entity(), endorsement_key.entity()];
                         let command = Command::new(Code::ActivateCredential, handles, parameters);
                         let mut authorizations = [

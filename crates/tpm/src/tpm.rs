@@ -24,7 +24,10 @@ pub struct Tpm {
 }
 
 impl Tpm {
-    /// Opens the TPM at `address`, starts it where nobody has (a simulator after its start), and waits for its self-test.
+    /// Opens the TPM at `address`.
+    ///
+    /// A simulator is started where nobody has, and what a program that was killed left open in it is closed: it has no resource
+    /// manager, and takes one connection at a time.
     ///
     /// # Errors
     ///
@@ -37,6 +40,7 @@ impl Tpm {
         let mut tpm = Self::over(transport);
         if !matches!(address, Address::Device(_)) {
             tpm.start()?;
+            tpm.flush_leftovers()?;
         }
         Ok(tpm)
     }
@@ -137,10 +141,11 @@ impl Tpm {
         work: impl FnOnce(&mut Self) -> Result<T, Error>,
     ) -> Result<T, Error> {
         let outcome = work(self);
-        match is_transient(handle) {
-            true => outcome.and_then(|value| self.flush(handle).map(|()| value)),
-            false => outcome,
+        if !is_transient(handle) {
+            return outcome;
         }
+        let flushed = self.flush(handle);
+        outcome.and_then(|value| flushed.map(|()| value))
     }
 
     /// Does `work` with a session that proves and encrypts by a salt for `key`, and closes it, whatever comes of it.

@@ -57,7 +57,11 @@ impl Transport for Device {
 
 /// A software TPM's data socket, on which commands and responses are raw.
 #[derive(Debug)]
-pub struct Simulator<S>(S);
+pub struct Simulator<S> {
+    stream: S,
+    /// A response was not read to its end: what comes next would be taken for another command's.
+    is_out_of_step: bool,
+}
 
 impl Simulator<TcpStream> {
     /// Connects to `HOST:PORT`.
@@ -74,7 +78,7 @@ impl Simulator<TcpStream> {
         stream.set_read_timeout(Some(TIMEOUT))?;
         stream.set_write_timeout(Some(TIMEOUT))?;
         stream.set_nodelay(true)?;
-        Ok(Self(stream))
+        Ok(Self::over(stream))
     }
 }
 
@@ -88,20 +92,38 @@ impl Simulator<UnixStream> {
         let stream = UnixStream::connect(path)?;
         stream.set_read_timeout(Some(TIMEOUT))?;
         stream.set_write_timeout(Some(TIMEOUT))?;
-        Ok(Self(stream))
+        Ok(Self::over(stream))
+    }
+}
+
+impl<S: Read + Write> Simulator<S> {
+    fn over(stream: S) -> Self {
+        Self {
+            stream,
+            is_out_of_step: false,
+        }
+    }
+
+    fn exchange(&mut self, command: &[u8]) -> io::Result<Vec<u8>> {
+        self.stream.write_all(command)?;
+        let mut response = vec![0; HEADER];
+        self.stream.read_exact(&mut response)?;
+        let length = announced(&response)?;
+        response.resize(length, 0);
+        let body = response.get_mut(HEADER..).unwrap_or_default();
+        self.stream.read_exact(body)?;
+        Ok(response)
     }
 }
 
 impl<S: Read + Write> Transport for Simulator<S> {
     fn transmit(&mut self, command: &[u8]) -> io::Result<Vec<u8>> {
-        self.0.write_all(command)?;
-        let mut response = vec![0; HEADER];
-        self.0.read_exact(&mut response)?;
-        let length = announced(&response)?;
-        response.resize(length, 0);
-        let body = response.get_mut(HEADER..).unwrap_or_default();
-        self.0.read_exact(body)?;
-        Ok(response)
+        if self.is_out_of_step {
+            return Err(io::ErrorKind::NotConnected.into());
+        }
+        let response = self.exchange(command);
+        self.is_out_of_step = response.is_err();
+        response
     }
 }
 
