@@ -1,19 +1,29 @@
 //! Claims: the registered ones and your own struct, in one JSON object.
 
-use alloc::string::{String, ToString};
+use alloc::string::String;
 use alloc::vec::Vec;
 
 use jiff::Timestamp;
+use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde::{Serialize, Serializer};
 
 use crate::error::{MintError, TokenError};
 
 mod read;
+mod time;
+mod write;
 
 /// The registered claims (PASETO § Registered Claims), each a typed value.
 ///
 /// Times are whole seconds: a fraction given to the minter is cut off, so that both sides see one value.
+///
+/// ```
+/// use countersign_paseto::Claims;
+///
+/// let claims = Claims::new(()).issuer("id.example.org").subject("alice");
+/// assert_eq!(claims.registered().issuer.as_deref(), Some("id.example.org"));
+/// assert_eq!(claims.registered().expires_at, None);
+/// ```
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Registered {
@@ -30,37 +40,26 @@ pub struct Registered {
     #[serde(
         rename = "exp",
         skip_serializing_if = "Option::is_none",
-        serialize_with = "seconds"
+        serialize_with = "time::seconds"
     )]
     pub expires_at: Option<Timestamp>,
     /// `nbf`: until when the token is refused.
     #[serde(
         rename = "nbf",
         skip_serializing_if = "Option::is_none",
-        serialize_with = "seconds"
+        serialize_with = "time::seconds"
     )]
     pub not_before: Option<Timestamp>,
     /// `iat`: when the token was minted.
     #[serde(
         rename = "iat",
         skip_serializing_if = "Option::is_none",
-        serialize_with = "seconds"
+        serialize_with = "time::seconds"
     )]
     pub issued_at: Option<Timestamp>,
     /// `jti`: the token's own name.
     #[serde(rename = "jti", skip_serializing_if = "Option::is_none")]
     pub token_id: Option<String>,
-}
-
-impl Registered {
-    /// How many of the claims there are.
-    fn count(&self) -> u32 {
-        let texts = [&self.issuer, &self.subject, &self.audience, &self.token_id];
-        let times = [self.expires_at, self.not_before, self.issued_at];
-        let texts = texts.map(|text| u32::from(text.is_some()));
-        let times = times.map(|time| u32::from(time.is_some()));
-        texts.into_iter().chain(times).sum()
-    }
 }
 
 /// Claims to mint: your struct `C` and the registered claims.
@@ -87,7 +86,7 @@ impl Registered {
 #[derive(Debug, Clone)]
 pub struct Claims<C> {
     registered: Registered,
-    private: C,
+    pub(crate) private: C,
     without_expiry: bool,
 }
 
@@ -197,21 +196,23 @@ impl<C: Serialize> Claims<C> {
         if self.registered.expires_at.is_none() && !self.without_expiry {
             return Err(MintError::NoExpiry);
         }
-        let object = Object {
-            registered: &self.registered,
-            private: &self.private,
-        };
-        let json =
-            serde_json::to_vec(&object).map_err(|error| MintError::Claims(error.to_string()))?;
-        read::check_written(&json, self.registered.count())
-            .map_err(|error| MintError::Claims(error.to_string()))?;
-        Ok(json)
+        write::write(&self.registered, &self.private)
     }
 }
 
 /// Claims that were authentic and within the rules when they were verified.
 ///
-/// Only [`UntrustedToken::verify`](crate::UntrustedToken::verify) and [`KeyRing::verify`](crate::KeyRing::verify) make one.
+/// Only [`UntrustedToken::verify`](crate::UntrustedToken::verify) and [`KeyRing::verify`](crate::KeyRing::verify) make one, so a
+/// function that takes one need not check again:
+///
+/// ```
+/// use countersign_paseto::Verified;
+/// # struct Session { role: String }
+///
+/// fn may_delete(session: &Verified<Session>) -> bool {
+///     session.role == "admin" && session.subject().is_some()
+/// }
+/// ```
 ///
 /// ```compile_fail,E0451
 /// use countersign_paseto::Verified;
@@ -283,18 +284,3 @@ impl<C> core::ops::Deref for Verified<C> {
 }
 
 pub(crate) use read::parse;
-
-/// Registered and private claims as one JSON object.
-#[derive(Serialize)]
-struct Object<'a, C> {
-    #[serde(flatten)]
-    registered: &'a Registered,
-    #[serde(flatten)]
-    private: &'a C,
-}
-
-/// Whole seconds in RFC 3339, as every implementation reads them.
-fn seconds<S: Serializer>(at: &Option<Timestamp>, serializer: S) -> Result<S::Ok, S::Error> {
-    at.map(|at| Timestamp::from_second(at.as_second()).unwrap_or(at))
-        .serialize(serializer)
-}

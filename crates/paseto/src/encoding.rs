@@ -3,6 +3,7 @@
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
+use core::mem;
 
 use base64_simd::URL_SAFE_NO_PAD;
 use base64ct::{Base64, Base64UrlUnpadded, Encoding as _};
@@ -48,10 +49,29 @@ pub(crate) fn pae(pieces: &[&[u8]], mut sink: impl FnMut(&[u8])) {
     }
 }
 
+/// Calls `then` with the pre-authentication encoding of `pieces`, which needs no allocation where it is short.
+pub(crate) fn with_pae<R>(pieces: &[&[u8]], then: impl FnOnce(&[u8]) -> R) -> R {
+    let mut short = [0; 192];
+    let Some(encoded) = short.get_mut(..pae_len(pieces)) else {
+        return then(&pae_vec(pieces));
+    };
+    let mut rest = &mut *encoded;
+    pae(pieces, |bytes| {
+        let (place, after) = mem::take(&mut rest).split_at_mut(bytes.len());
+        place.copy_from_slice(bytes);
+        rest = after;
+    });
+    then(encoded)
+}
+
+fn pae_len(pieces: &[&[u8]]) -> usize {
+    let payload: usize = pieces.iter().map(|piece| piece.len()).sum();
+    payload + 8 * (pieces.len() + 1)
+}
+
 /// The pre-authentication encoding of `pieces` as one buffer, for signatures.
 pub(crate) fn pae_vec(pieces: &[&[u8]]) -> Vec<u8> {
-    let payload: usize = pieces.iter().map(|piece| piece.len()).sum();
-    let mut encoded = Vec::with_capacity(payload + 8 * (pieces.len() + 1));
+    let mut encoded = Vec::with_capacity(pae_len(pieces));
     pae(pieces, |bytes| encoded.extend_from_slice(bytes));
     encoded
 }
@@ -70,6 +90,7 @@ mod tests {
 
     fn check(pieces: &[&[u8]], expected: &[u8]) {
         assert_eq!(pae_vec(pieces), expected);
+        with_pae(pieces, |encoded| assert_eq!(encoded, expected));
     }
 
     // The examples of PASETO Common § PAE Definition.
@@ -86,6 +107,13 @@ mod tests {
     #[test]
     fn a_piece_follows_its_length() {
         check(&[b"test"], b"\x01\0\0\0\0\0\0\0\x04\0\0\0\0\0\0\0test");
+    }
+
+    #[test]
+    fn a_long_piece_is_encoded_whole() {
+        let long = [7; 300];
+        let expected = [b"\x01\0\0\0\0\0\0\0\x2c\x01\0\0\0\0\0\0".as_slice(), &long].concat();
+        check(&[&long], &expected);
     }
 
     #[test]

@@ -10,6 +10,7 @@ mod encoding;
 mod error;
 mod key;
 pub mod paserk;
+mod prepared;
 mod primitives;
 mod random;
 mod ring;

@@ -8,7 +8,7 @@ use blake2::digest::consts::U24;
 use chacha20::{R20, hchacha};
 use zeroize::Zeroizing;
 
-use crate::encoding::pae_vec;
+use crate::encoding::{pae_vec, with_pae};
 use crate::error::{InvalidKey, TokenError};
 use crate::key::Pairs;
 use crate::paserk::{HASH_LEN, Identifies};
@@ -89,9 +89,10 @@ impl Mints<Local> for V2 {
         let nonce = nonce(&random::bytes::<NONCE_LEN>(random)?, payload);
         let mut body = [&nonce, payload].concat();
         let (_, ciphertext) = body.split_at_mut(nonce.len());
-        let (derived, short) = derive(&key.key, &nonce);
-        let authenticated = authenticated(&nonce, context);
-        let tag = chacha20_poly1305_seal(&derived, short, &authenticated, ciphertext);
+        let (derived, short) = derive(key.key(), &nonce);
+        let tag = with_pae(&authenticated(&nonce, context), |authenticated| {
+            chacha20_poly1305_seal(&derived, short, authenticated, ciphertext)
+        });
         body.extend_from_slice(&tag);
         Ok(body)
     }
@@ -107,10 +108,11 @@ impl Opens<Local> for V2 {
         let (nonce, sealed) = body
             .split_first_chunk_mut::<NONCE_LEN>()
             .ok_or(TokenError::NotAuthentic)?;
-        let (derived, short) = derive(&key.key, nonce);
-        let authenticated = authenticated(nonce, context);
-        let length = chacha20_poly1305_open(&derived, short, &authenticated, sealed)
-            .ok_or(TokenError::NotAuthentic)?;
+        let (derived, short) = derive(key.key(), nonce);
+        let length = with_pae(&authenticated(nonce, context), |authenticated| {
+            chacha20_poly1305_open(&derived, short, authenticated, sealed)
+        });
+        let length = length.ok_or(TokenError::NotAuthentic)?;
         Ok(NONCE_LEN..NONCE_LEN + length)
     }
 }
@@ -163,8 +165,8 @@ fn derive(key: &[u8; 32], nonce: &[u8; NONCE_LEN]) -> (Zeroizing<[u8; 32]>, [u8;
     (derived, short)
 }
 
-fn authenticated(nonce: &[u8; NONCE_LEN], context: Context<'_>) -> Vec<u8> {
-    pae_vec(&[b"v2.local.", nonce, context.footer])
+fn authenticated<'a>(nonce: &'a [u8; NONCE_LEN], context: Context<'a>) -> [&'a [u8]; 3] {
+    [b"v2.local.", nonce, context.footer]
 }
 
 fn signed(payload: &[u8], context: Context<'_>) -> Vec<u8> {

@@ -9,6 +9,7 @@ use crate::encoding::{pae, pae_vec};
 use crate::error::{InvalidKey, TokenError};
 use crate::key::{Pairs, cut, same_tag, sized, symmetric};
 use crate::paserk::{HASH_LEN, Identifies};
+use crate::prepared::{OfKey, Prepared};
 use crate::primitives::{
     HmacSha384, P384_POINT_LEN, P384_SCALAR_LEN, P384_SIGNATURE_LEN, P384Public, P384Secret,
     SHA384_LEN, aes_256_ctr, sha384,
@@ -39,21 +40,29 @@ impl Identifies for V3 {
 
 /// The key, and what HKDF extracts from it once for all tokens.
 #[expect(unnameable_types, reason = "key material is seen through `Key` alone")]
-pub struct LocalKey {
-    pub(crate) key: Zeroizing<[u8; 32]>,
-    /// HKDF-Extract without salt, keyed for HKDF-Expand (RFC 5869 section 2).
-    extracted: HmacSha384,
+pub struct LocalKey(Prepared<Extracted>);
+
+/// HKDF-Extract without salt, keyed for HKDF-Expand (RFC 5869 section 2).
+struct Extracted(HmacSha384);
+
+impl OfKey for Extracted {
+    fn of_key(key: &[u8; 32]) -> Self {
+        Self(HmacSha384::new(&HmacSha384::new(&[]).tag(&[key])))
+    }
 }
 
 impl LocalKey {
     pub(crate) fn new(key: Zeroizing<[u8; 32]>) -> Self {
-        let extracted = HmacSha384::new(&HmacSha384::new(&[]).tag(&[&*key]));
-        Self { key, extracted }
+        Self(Prepared::new(key))
+    }
+
+    pub(crate) fn key(&self) -> &[u8; 32] {
+        &self.0.key
     }
 
     /// HKDF-Expand to 48 bytes: one block of HMAC-SHA-384.
     fn expand(&self, label: &[u8], nonce: &[u8]) -> Zeroizing<[u8; SHA384_LEN]> {
-        Zeroizing::new(self.extracted.tag(&[label, nonce, &[1]]))
+        Zeroizing::new(self.0.get().0.tag(&[label, nonce, &[1]]))
     }
 
     pub(crate) fn encrypt(
@@ -125,7 +134,7 @@ impl Holds<Local> for V3 {
     }
 
     fn serialize(material: &Self::Material) -> Zeroizing<Vec<u8>> {
-        Zeroizing::new(material.key.to_vec())
+        Zeroizing::new(material.key().to_vec())
     }
 }
 
@@ -212,7 +221,7 @@ pub struct SigningKey {
 impl SigningKey {
     fn from_scalar(scalar: Zeroizing<[u8; P384_SCALAR_LEN]>) -> Result<Self, InvalidKey> {
         let pair = P384Secret::from_scalar(&scalar)?;
-        let public = <V3 as Holds<Public>>::parse(pair.public())?;
+        let public = <V3 as Holds<Public>>::parse(pair.agreement().public())?;
         Ok(Self {
             pair,
             scalar,

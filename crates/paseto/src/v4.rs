@@ -25,6 +25,17 @@ use crate::xchacha::LocalKey;
 /// Version 4: XChaCha20 and BLAKE2b, Ed25519.
 ///
 /// Local tokens are safe against quantum computers, public ones are not.
+///
+/// ```
+/// use countersign_paseto::{Claims, Key, Rules, Secret, SystemRandom, UntrustedToken, V4};
+/// use jiff::{SignedDuration, Timestamp};
+///
+/// let (secret, now) = (Key::<V4, Secret>::generate(&SystemRandom)?, Timestamp::now());
+/// let token = Claims::new(()).expires_at(now + SignedDuration::from_mins(5)).mint(&secret, &SystemRandom)?;
+/// assert!(token.starts_with("v4.public."));
+/// UntrustedToken::parse(&token)?.verify::<()>(&secret.public(), &Rules::new(), now)?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum V4 {}
 
@@ -53,7 +64,7 @@ impl Holds<Local> for V4 {
     }
 
     fn serialize(material: &Self::Material) -> Zeroizing<Vec<u8>> {
-        Zeroizing::new(material.key.to_vec())
+        Zeroizing::new(material.key().to_vec())
     }
 }
 

@@ -225,7 +225,7 @@ impl Wraps for V5 {
     type Suite = AesCtr;
 
     fn wrapping_key(material: &Self::Material) -> &[u8; 32] {
-        &material.key
+        material.key()
     }
 }
 

@@ -252,7 +252,7 @@ impl Wraps for V6 {
     type Suite = XChaCha;
 
     fn wrapping_key(material: &Self::Material) -> &[u8; 32] {
-        &material.key
+        material.key()
     }
 }
 

@@ -15,28 +15,40 @@ use zeroize::Zeroizing;
 use crate::encoding::pae;
 use crate::error::TokenError;
 use crate::key::same_tag;
+use crate::prepared::{OfKey, Prepared};
 use crate::random::{self, Random, RandomnessUnavailable};
 use crate::version::Context;
 
-/// The key, and BLAKE2b as it stands where the keys of all tokens begin: key and label absorbed, the nonce to come.
+/// The key, and what it splits into for all tokens.
 #[expect(unnameable_types, reason = "key material is seen through `Key` alone")]
-pub struct LocalKey {
-    pub(crate) key: Zeroizing<[u8; 32]>,
+pub struct LocalKey(Prepared<Splitting>);
+
+/// BLAKE2b as it stands where the keys of all tokens begin: key and label absorbed, the nonce to come.
+struct Splitting {
     encryption: Blake2bMac<U56>,
     authentication: Blake2bMac<U32>,
 }
 
-impl LocalKey {
-    pub(crate) fn new(key: Zeroizing<[u8; 32]>) -> Self {
-        let mut encryption = keyed(&*key);
+impl OfKey for Splitting {
+    fn of_key(key: &[u8; 32]) -> Self {
+        let mut encryption = keyed(key);
         encryption.update(b"paseto-encryption-key");
-        let mut authentication = keyed(&*key);
+        let mut authentication = keyed(key);
         authentication.update(b"paseto-auth-key-for-aead");
         Self {
-            key,
             encryption,
             authentication,
         }
+    }
+}
+
+impl LocalKey {
+    pub(crate) fn new(key: Zeroizing<[u8; 32]>) -> Self {
+        Self(Prepared::new(key))
+    }
+
+    pub(crate) fn key(&self) -> &[u8; 32] {
+        &self.0.key
     }
 
     /// PASETO Version 4 § Encrypt.
@@ -91,10 +103,11 @@ impl LocalKey {
             encryption: Zeroizing::new([0; 56]),
             authentication: Zeroizing::new([0; 32]),
         };
-        let mut encryption = self.encryption.clone();
+        let splitting = self.0.get();
+        let mut encryption = splitting.encryption.clone();
         encryption.update(nonce);
         encryption.finalize_into((&mut *keys.encryption).into());
-        let mut authentication = self.authentication.clone();
+        let mut authentication = splitting.authentication.clone();
         authentication.update(nonce);
         authentication.finalize_into((&mut *keys.authentication).into());
         keys

@@ -46,6 +46,14 @@ impl Library for Floor {
             ("k2", "local", Question::Open { key, token, .. }) => {
                 xchacha20_poly1305_open(key, token)
             }
+            ("k1", "local", Question::Mint { payload, .. }) => Ok(minting(
+                payload,
+                48,
+                salted_aes_256_ctr_hmac(Nonce1::OfPayload),
+            )),
+            ("k1", "local", Question::Open { token, .. }) => {
+                Ok(opening(token, 48, salted_aes_256_ctr_hmac(Nonce1::InToken)))
+            }
             ("k3", "local", Question::Mint { payload, .. }) => {
                 Ok(minting(payload, 48, aes_256_ctr_hmac()))
             }
@@ -74,8 +82,10 @@ impl Library for Floor {
             ("k5", "public", Question::Open { token, .. }) => {
                 ml_dsa_87_verify(decoded_len(token) - 4627)
             }
-            ("k4", "local", Question::Wrap { .. }) => Ok(wrapping()),
-            ("k4", "local-wrap", Question::Unwrap { .. }) => Ok(unwrapping()),
+            ("k2" | "k4", "local", Question::Wrap { .. }) => Ok(wrapping(xchacha20_wrap)),
+            ("k2" | "k4", "local-wrap", Question::Unwrap { .. }) => Ok(unwrapping(xchacha20_wrap)),
+            ("k3", "local", Question::Wrap { .. }) => Ok(wrapping(aes_256_ctr_wrap)),
+            ("k3", "local-wrap", Question::Unwrap { .. }) => Ok(unwrapping(aes_256_ctr_wrap)),
             ("k2" | "k4", _, Question::Seal { .. }) => Ok(x25519_twice()),
             ("k2" | "k4", _, Question::Unseal { .. }) => Ok(x25519_once()),
             ("k3", _, Question::Seal { .. }) => p384_ephemeral(),
@@ -229,20 +239,62 @@ fn aes_256_ctr_hmac() -> Cipher {
     };
     Box::new(move |nonce, bytes| {
         let split = expand(b"paseto-encryption-key", nonce);
-        let (key, counter) = split.as_ref().split_first_chunk::<32>().expect("48 bytes");
-        let counter: &[u8; 16] = counter.try_into().expect("16 bytes are left");
-        let key = UnboundCipherKey::new(&AES_256, key).expect("a key of 32 bytes");
-        let cipher = EncryptingKey::ctr(key).expect("AES has a counter mode");
-        let context = EncryptionContext::Iv128(FixedLength::from(counter));
-        cipher
-            .less_safe_encrypt(bytes, context)
-            .expect("counter mode takes any length");
+        aes_256_ctr(split.as_ref(), bytes);
         let key = expand(b"paseto-auth-key-for-aead", nonce);
         let mut mac = hmac::Context::with_key(&hmac::Key::new(HMAC_SHA384, key.as_ref()));
         mac.update(&FRAME);
         mac.update(nonce);
         mac.update(bytes);
         std::hint::black_box(mac.sign());
+    })
+}
+
+/// Enciphers in place under the first 32 bytes of `split`, with the 16 after them as the counter.
+fn aes_256_ctr(split: &[u8], bytes: &mut [u8]) {
+    let (key, rest) = split.split_first_chunk::<32>().expect("48 bytes");
+    let counter = rest.first_chunk::<16>().expect("16 bytes are left");
+    let key = UnboundCipherKey::new(&AES_256, key).expect("a key of 32 bytes");
+    let cipher = EncryptingKey::ctr(key).expect("AES has a counter mode");
+    let context = EncryptionContext::Iv128(FixedLength::from(counter));
+    cipher
+        .less_safe_encrypt(bytes, context)
+        .expect("counter mode takes any length");
+}
+
+/// Where the nonce of a token of version 1 comes from.
+#[derive(Clone, Copy, PartialEq)]
+enum Nonce1 {
+    /// Randomness and the payload, hashed.
+    OfPayload,
+    InToken,
+}
+
+/// Of version 1, whose HKDF is salted by the nonce: nothing of it can be prepared.
+fn salted_aes_256_ctr_hmac(from: Nonce1) -> Cipher {
+    let tag = |key: &[u8], pieces: &[&[u8]]| {
+        let mut mac = hmac::Context::with_key(&hmac::Key::new(HMAC_SHA384, key));
+        pieces.iter().for_each(|piece| mac.update(piece));
+        mac.sign()
+    };
+    Box::new(move |nonce, bytes| {
+        if from == Nonce1::OfPayload {
+            std::hint::black_box(tag(nonce, &[bytes]));
+        }
+        let (salt, rest) = nonce.split_at(16);
+        let extracted = tag(salt, &[&[7; 32]]);
+        let extracted = hmac::Key::new(HMAC_SHA384, extracted.as_ref());
+        let expand = |label: &[u8]| {
+            let mut block = hmac::Context::with_key(&extracted);
+            block.update(label);
+            block.update(&[1]);
+            block.sign()
+        };
+        let key = expand(b"paseto-encryption-key");
+        let (key, _) = key.as_ref().split_at(32);
+        aes_256_ctr(&[key, rest].concat(), bytes);
+        let key = expand(b"paseto-auth-key-for-aead");
+        let (key, _) = key.as_ref().split_at(32);
+        std::hint::black_box(tag(key, &[&FRAME, nonce, bytes]));
     })
 }
 
@@ -330,7 +382,27 @@ fn ml_dsa_87_verify(payload_len: usize) -> Result<Answer, Refusal> {
 }
 
 /// The two keys and the tag of a wrapped local key, and the cipher.
-fn wrap(nonce: &[u8; 32], key: &mut [u8]) -> [u8; 32] {
+type Wrap<const TAG: usize> = fn(&[u8; 32], &mut [u8]) -> [u8; TAG];
+
+fn aes_256_ctr_wrap(nonce: &[u8; 32], key: &mut [u8]) -> [u8; 48] {
+    let wrapping = hmac::Key::new(HMAC_SHA384, &[7; 32]);
+    let derive = |first: u8| {
+        let mut mac = hmac::Context::with_key(&wrapping);
+        mac.update(&[first]);
+        mac.update(nonce);
+        mac.sign()
+    };
+    aes_256_ctr(derive(0x80).as_ref(), key);
+    let authentication = derive(0x81);
+    let (authentication, _) = authentication.as_ref().split_at(32);
+    let mut mac = hmac::Context::with_key(&hmac::Key::new(HMAC_SHA384, authentication));
+    mac.update(b"k3.local-wrap.pie.");
+    mac.update(nonce);
+    mac.update(key);
+    *mac.sign().as_ref().first_chunk().expect("48 bytes")
+}
+
+fn xchacha20_wrap(nonce: &[u8; 32], key: &mut [u8]) -> [u8; 32] {
     let split = keyed::<U56>(&[0x80])
         .chain_update(nonce)
         .finalize()
@@ -350,22 +422,22 @@ fn wrap(nonce: &[u8; 32], key: &mut [u8]) -> [u8; 32] {
     mac.finalize().into_bytes().into()
 }
 
-fn wrapping() -> Answer {
+fn wrapping<const TAG: usize>(wrap: Wrap<TAG>) -> Answer {
     Box::new(move |give| {
         let (mut nonce, mut key) = ([0; 32], [9; 32]);
         SystemRandom::new().fill(&mut nonce)?;
         let tag = wrap(&nonce, &mut key);
-        let mut text = [0; 128];
-        let bytes = [tag, nonce, key].concat();
+        let mut text = [0; 160];
+        let bytes = [tag.as_slice(), &nonce, &key].concat();
         give(Base64UrlUnpadded::encode(&bytes, &mut text)?.as_bytes());
         Ok(())
     })
 }
 
-fn unwrapping() -> Answer {
-    let text = Base64UrlUnpadded::encode_string(&[9; 96]);
+fn unwrapping<const TAG: usize>(wrap: Wrap<TAG>) -> Answer {
+    let text = Base64UrlUnpadded::encode_string(&vec![9; TAG + 64]);
     Box::new(move |give| {
-        let mut bytes = [0; 96];
+        let mut bytes = [0; 112];
         Base64UrlUnpadded::decode(&text, &mut bytes)?;
         let (nonce, rest) = bytes.split_first_chunk_mut().ok_or(Refusal::Unsupported)?;
         wrap(nonce, rest.split_at_mut(32).0);

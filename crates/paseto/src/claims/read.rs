@@ -7,6 +7,7 @@ use alloc::string::{String, ToString};
 use core::fmt;
 use core::marker::PhantomData;
 
+use jiff::Timestamp;
 use serde::de::value::CowStrDeserializer;
 use serde::de::{
     self, Deserialize, DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, Visitor,
@@ -14,6 +15,7 @@ use serde::de::{
 use serde::forward_to_deserialize_any;
 
 use super::Registered;
+use super::time::Time;
 use crate::error::{ClaimError, TokenError};
 
 /// What a payload holds, before any rule has looked at it.
@@ -51,16 +53,20 @@ pub(crate) fn parse<'de, C: Deserialize<'de>>(payload: &'de [u8]) -> Result<Pars
     }
 }
 
-/// Refuses what [`parse`] would refuse in an object that we have written ourselves, `registered` of whose names are registered
-/// claims: nesting, and a name that occurs twice. Values need no reading, unless a private claim has a registered name.
-pub(crate) fn check_written(payload: &[u8], registered: u32) -> Result<(), TokenError> {
-    check_nesting(payload)?;
-    let mut names = Names::default();
-    let read = serde_json::Deserializer::from_slice(payload).deserialize_map(&mut names);
+/// Refuses what [`parse`] would refuse in the object of private claims `own`, written beside those that are `set`: nesting, and
+/// a name that occurs twice. Values need no reading, unless a private claim has a registered name.
+pub(super) fn check_own(own: &[u8], set: &Registered) -> Result<(), TokenError> {
+    check_nesting(own)?;
+    let set = names_of(set);
+    let mut names = Names {
+        registered: set,
+        ..Names::default()
+    };
+    let read = serde_json::Deserializer::from_slice(own).deserialize_map(&mut names);
     match (read, names.duplicate) {
         (_, Some(claim)) => Err(ClaimError::Duplicate { claim }.into()),
-        (Ok(found), None) if found > registered => parse::<IgnoredAny>(payload).map(drop),
-        (Ok(_), None) => Ok(()),
+        (Ok(()), None) if names.registered != set => parse::<IgnoredAny>(own).map(drop),
+        (Ok(()), None) => Ok(()),
         (Err(error), None) => Err(TokenError::Unreadable(error.to_string())),
     }
 }
@@ -125,20 +131,36 @@ fn registered(name: &str) -> Option<u8> {
     })
 }
 
-/// Passes over the values, and counts the registered claims.
+/// The bits of the claims that there are.
+fn names_of(claims: &Registered) -> u8 {
+    [
+        ("iss", claims.issuer.is_some()),
+        ("sub", claims.subject.is_some()),
+        ("aud", claims.audience.is_some()),
+        ("exp", claims.expires_at.is_some()),
+        ("nbf", claims.not_before.is_some()),
+        ("iat", claims.issued_at.is_some()),
+        ("jti", claims.token_id.is_some()),
+    ]
+    .into_iter()
+    .filter_map(|(name, is_set)| registered(name).filter(|_| is_set))
+    .sum()
+}
+
+/// Passes over the values.
 impl<'de> Visitor<'de> for &mut Names<'de> {
-    type Value = u32;
+    type Value = ();
 
     fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str("an object of claims")
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<u32, A::Error> {
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
         while let Some(Name(name)) = map.next_key()? {
             self.meet(name)?;
             map.next_value::<IgnoredAny>()?;
         }
-        Ok(self.registered.count_ones())
+        Ok(())
     }
 }
 
@@ -178,13 +200,17 @@ impl<'de, A: MapAccess<'de>> Private<'_, 'de, A> {
             "iss" => self.registered.issuer = Some(self.value("iss")?),
             "sub" => self.registered.subject = Some(self.value("sub")?),
             "aud" => self.registered.audience = Some(self.value("aud")?),
-            "exp" => self.registered.expires_at = Some(self.value("exp")?),
-            "nbf" => self.registered.not_before = Some(self.value("nbf")?),
-            "iat" => self.registered.issued_at = Some(self.value("iat")?),
+            "exp" => self.registered.expires_at = Some(self.time("exp")?),
+            "nbf" => self.registered.not_before = Some(self.time("nbf")?),
+            "iat" => self.registered.issued_at = Some(self.time("iat")?),
             "jti" => self.registered.token_id = Some(self.value("jti")?),
             _ => return Ok(false),
         }
         Ok(true)
+    }
+
+    fn time(&mut self, claim: &str) -> Result<Timestamp, A::Error> {
+        self.value(claim).map(|Time(at)| at)
     }
 
     fn value<T: Deserialize<'de>>(&mut self, claim: &str) -> Result<T, A::Error> {

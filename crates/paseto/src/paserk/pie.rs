@@ -85,7 +85,7 @@ impl Wraps for V4 {
     type Suite = XChaCha;
 
     fn wrapping_key(material: &Self::Material) -> &[u8; 32] {
-        &material.key
+        material.key()
     }
 }
 
@@ -101,7 +101,7 @@ impl Wraps for V2 {
     type Suite = XChaCha;
 
     fn wrapping_key(material: &Self::Material) -> &[u8; 32] {
-        &material.key
+        material.key()
     }
 }
 
@@ -109,7 +109,7 @@ impl Wraps for V3 {
     type Suite = AesCtr;
 
     fn wrapping_key(material: &Self::Material) -> &[u8; 32] {
-        &material.key
+        material.key()
     }
 }
 

@@ -16,7 +16,7 @@ use super::{Confidential, decode};
 use crate::encoding;
 use crate::error::PaserkError;
 use crate::key::{Key, Pairs, cut};
-use crate::primitives::{P384_POINT_LEN, P384Secret, sha384};
+use crate::primitives::{P384_POINT_LEN, P384Agreement, sha384};
 use crate::random::{self, Random, RandomnessUnavailable};
 use crate::v2::V2;
 use crate::v3::V3;
@@ -244,7 +244,7 @@ impl Seals for V3 {
         sealed: &[u8],
     ) -> Result<AesCtr, PaserkError> {
         p384_keys(
-            &secret.pair,
+            secret.pair.agreement(),
             sealed,
             header,
             sealed,
@@ -254,10 +254,10 @@ impl Seals for V3 {
 }
 
 /// Draws again in the case, met once in 2^190 draws, that the number is not below the group's order.
-fn ephemeral_p384(random: &dyn Random) -> Result<P384Secret, RandomnessUnavailable> {
+fn ephemeral_p384(random: &dyn Random) -> Result<P384Agreement, RandomnessUnavailable> {
     for _ in 0..8 {
         let scalar = Zeroizing::new(random::bytes(random)?);
-        if let Ok(secret) = P384Secret::from_scalar(&scalar) {
+        if let Ok(secret) = P384Agreement::from_scalar(&scalar) {
             return Ok(secret);
         }
     }
@@ -266,7 +266,7 @@ fn ephemeral_p384(random: &dyn Random) -> Result<P384Secret, RandomnessUnavailab
 
 /// Agrees with `peer`; a point that is not on the curve seals nothing.
 fn p384_keys(
-    secret: &P384Secret,
+    secret: &P384Agreement,
     peer: &[u8],
     header: &[u8],
     ephemeral: &[u8],

@@ -31,8 +31,7 @@ impl P384Public {
 /// A scalar of P-384, ready to sign and to agree.
 pub(crate) struct P384Secret {
     pair: EcdsaKeyPair,
-    agreement: agreement::PrivateKey,
-    public: [u8; P384_POINT_LEN],
+    agreement: P384Agreement,
 }
 
 impl P384Secret {
@@ -41,10 +40,7 @@ impl P384Secret {
     }
 
     fn read(scalar: &[u8]) -> Option<Self> {
-        let agreement = agreement::PrivateKey::from_private_key(&ECDH_P384, scalar).ok()?;
-        let point = agreement.compute_public_key().ok()?;
-        let compressed: EcPublicKeyCompressedBin<'_> = point.as_be_bytes().ok()?;
-        let public = compressed.as_ref().try_into().ok()?;
+        let (agreement, point) = P384Agreement::read(scalar)?;
         let pair = EcdsaKeyPair::from_private_key_and_public_key(
             &ECDSA_P384_SHA384_FIXED_SIGNING,
             scalar,
@@ -53,13 +49,11 @@ impl P384Secret {
         Some(Self {
             pair: pair.ok()?,
             agreement,
-            public,
         })
     }
 
-    /// The point in compressed form.
-    pub(crate) fn public(&self) -> &[u8; P384_POINT_LEN] {
-        &self.public
+    pub(crate) fn agreement(&self) -> &P384Agreement {
+        &self.agreement
     }
 
     /// The signature's own nonce comes from AWS-LC, which takes no other source.
@@ -76,11 +70,37 @@ impl P384Secret {
             .try_into()
             .map_err(|_| RandomnessUnavailable)
     }
+}
+
+/// A scalar of P-384, ready to agree.
+pub(crate) struct P384Agreement {
+    private: agreement::PrivateKey,
+    public: [u8; P384_POINT_LEN],
+}
+
+impl P384Agreement {
+    pub(crate) fn from_scalar(scalar: &[u8; P384_SCALAR_LEN]) -> Result<Self, InvalidKey> {
+        let (agreement, _) = Self::read(scalar).ok_or(InvalidKey::Invalid)?;
+        Ok(agreement)
+    }
+
+    fn read(scalar: &[u8]) -> Option<(Self, agreement::PublicKey)> {
+        let private = agreement::PrivateKey::from_private_key(&ECDH_P384, scalar).ok()?;
+        let point = private.compute_public_key().ok()?;
+        let compressed: EcPublicKeyCompressedBin<'_> = point.as_be_bytes().ok()?;
+        let public = compressed.as_ref().try_into().ok()?;
+        Some((Self { private, public }, point))
+    }
+
+    /// The point in compressed form.
+    pub(crate) fn public(&self) -> &[u8; P384_POINT_LEN] {
+        &self.public
+    }
 
     /// The coordinate that both sides share; `None` when `peer` is no point of the curve.
     pub(crate) fn agree(&self, peer: &[u8]) -> Option<Zeroizing<[u8; P384_SCALAR_LEN]>> {
         let peer = UnparsedPublicKey::new(&ECDH_P384, peer);
-        let agreed = agreement::agree(&self.agreement, peer, (), |shared| {
+        let agreed = agreement::agree(&self.private, peer, (), |shared| {
             let shared = shared.try_into().map_err(|_| ())?;
             Ok(Zeroizing::new(shared))
         });

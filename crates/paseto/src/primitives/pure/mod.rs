@@ -10,7 +10,7 @@ mod symmetric;
 pub(crate) use ed25519::Ed25519Secret;
 #[cfg(feature = "draft")]
 pub(crate) use ml_dsa::{MlDsaPublic, MlDsaSecret};
-pub(crate) use p384::{P384Public, P384Secret};
+pub(crate) use p384::{P384Agreement, P384Public, P384Secret};
 pub(crate) use rsa::{RsaPublic, RsaSecret};
 pub(crate) use symmetric::{
     HmacSha384, aes_256_ctr, chacha20_poly1305_open, chacha20_poly1305_seal, pbkdf2_sha384, sha384,

@@ -1,5 +1,6 @@
 use p384::ecdsa::signature::{Signer, Verifier};
 use p384::ecdsa::{Signature, SigningKey, VerifyingKey};
+use p384::elliptic_curve::sec1::ToSec1Point;
 use p384::{PublicKey, SecretKey};
 use zeroize::Zeroizing;
 
@@ -27,30 +28,21 @@ impl P384Public {
 
 /// A scalar of P-384, ready to sign and to agree.
 pub(crate) struct P384Secret {
-    key: SecretKey,
     signing: SigningKey,
-    public: [u8; P384_POINT_LEN],
+    agreement: P384Agreement,
 }
 
 impl P384Secret {
     pub(crate) fn from_scalar(scalar: &[u8; P384_SCALAR_LEN]) -> Result<Self, InvalidKey> {
-        let key = SecretKey::from_slice(scalar).map_err(|_| InvalidKey::Invalid)?;
-        let signing = SigningKey::from(&key);
-        let point = signing.verifying_key().to_sec1_point(true);
-        let public = point
-            .as_bytes()
-            .try_into()
-            .map_err(|_| InvalidKey::Invalid)?;
+        let agreement = P384Agreement::from_scalar(scalar)?;
         Ok(Self {
-            key,
-            signing,
-            public,
+            signing: SigningKey::from(&agreement.private),
+            agreement,
         })
     }
 
-    /// The point in compressed form.
-    pub(crate) fn public(&self) -> &[u8; P384_POINT_LEN] {
-        &self.public
+    pub(crate) fn agreement(&self) -> &P384Agreement {
+        &self.agreement
     }
 
     /// The signature's own nonce is that of RFC 6979.
@@ -64,10 +56,33 @@ impl P384Secret {
             .map_err(|_| RandomnessUnavailable)?;
         Ok(signature.to_bytes().into())
     }
+}
+
+/// A scalar of P-384, ready to agree.
+pub(crate) struct P384Agreement {
+    private: SecretKey,
+    public: [u8; P384_POINT_LEN],
+}
+
+impl P384Agreement {
+    pub(crate) fn from_scalar(scalar: &[u8; P384_SCALAR_LEN]) -> Result<Self, InvalidKey> {
+        let private = SecretKey::from_slice(scalar).map_err(|_| InvalidKey::Invalid)?;
+        let point = private.public_key().to_sec1_point(true);
+        let public = point
+            .as_bytes()
+            .try_into()
+            .map_err(|_| InvalidKey::Invalid)?;
+        Ok(Self { private, public })
+    }
+
+    /// The point in compressed form.
+    pub(crate) fn public(&self) -> &[u8; P384_POINT_LEN] {
+        &self.public
+    }
 
     /// The coordinate that both sides share; `None` when `peer` is no point of the curve.
     pub(crate) fn agree(&self, peer: &[u8]) -> Option<Zeroizing<[u8; P384_SCALAR_LEN]>> {
-        let shared = self.key.diffie_hellman(&decompress(peer)?);
+        let shared = self.private.diffie_hellman(&decompress(peer)?);
         Some(Zeroizing::new((*shared.raw_secret_bytes()).into()))
     }
 }
