@@ -8,6 +8,9 @@ extern crate std;
 mod claims;
 mod encoding;
 mod error;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzz;
 mod key;
 pub mod paserk;
 mod prepared;

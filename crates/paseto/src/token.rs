@@ -57,8 +57,8 @@ pub const MAX_TOKEN_LEN: usize = 64 * 1024;
 /// }
 /// ```
 pub struct UntrustedToken<V, P> {
-    body: Vec<u8>,
-    footer: Vec<u8>,
+    pub(crate) body: Vec<u8>,
+    pub(crate) footer: Vec<u8>,
     assertion: Vec<u8>,
     header: PhantomData<fn() -> (V, P)>,
 }
@@ -222,6 +222,24 @@ impl fmt::Debug for VerifiedPayload {
 }
 
 /// What a token is minted with beside its payload: a footer, an implicit assertion.
+///
+/// ```
+/// use countersign_paseto::{Claims, Envelope, Key, Local, Rules, SystemRandom, UntrustedToken, V4};
+/// use jiff::{SignedDuration, Timestamp};
+///
+/// let (key, now) = (Key::<V4, Local>::generate(&SystemRandom)?, Timestamp::now());
+/// let envelope = Envelope { footer: b"", assertion: b"tenant 7" };
+/// let claims = Claims::new(()).expires_at(now + SignedDuration::from_mins(10));
+/// let token = claims.mint_in(&key, envelope, &SystemRandom)?;
+///
+/// let of_tenant = |tenant: &str| {
+///     let token = UntrustedToken::parse(&token)?.asserting(tenant);
+///     token.verify::<()>(&key, &Rules::new(), now)
+/// };
+/// assert!(of_tenant("tenant 7").is_ok());
+/// assert!(of_tenant("tenant 8").is_err());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Envelope<'a> {
     /// Authentic, readable by anyone, carried by the token. Empty means none.
@@ -274,6 +292,16 @@ impl<C: Serialize> Claims<C> {
 }
 
 /// Mints a token around `payload` as it is: bytes of your own, with no rule about claims.
+///
+/// ```
+/// use countersign_paseto::{Envelope, Key, Local, SystemRandom, UntrustedToken, V4, mint_payload};
+///
+/// let key = Key::<V4, Local>::generate(&SystemRandom)?;
+/// let token = mint_payload(&key, b"\x00 not JSON", Envelope::default(), &SystemRandom)?;
+/// let opened = UntrustedToken::parse(&token)?.open(&key)?;
+/// assert_eq!(opened.payload(), b"\x00 not JSON");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 ///
 /// # Errors
 ///

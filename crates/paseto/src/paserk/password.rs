@@ -41,7 +41,7 @@ use crate::version::{Holds, Version};
 /// ```
 pub struct ProtectedKey<V: Protects, K> {
     /// Salt, work factor, nonce, encrypted key, tag.
-    data: Zeroizing<Vec<u8>>,
+    pub(crate) data: Zeroizing<Vec<u8>>,
     work: V::Work,
     kind: PhantomData<fn() -> K>,
 }
@@ -301,6 +301,13 @@ impl WorkFactor for Pbkdf2 {
 }
 
 /// The most that unlocking may cost: the text comes from a stranger until it has authenticated.
+///
+/// ```
+/// use countersign_paseto::paserk::WorkLimits;
+///
+/// let mut limits = WorkLimits::default();
+/// limits.argon2id.memory = 1 << 30; // our own keys ask for that much
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct WorkLimits {
     /// The most memory, passes and lanes.
