@@ -7,6 +7,21 @@ use jiff::{SignedDuration, Timestamp};
 use crate::random::RandomnessUnavailable;
 
 /// A token was refused.
+///
+/// It has the values for your log, and one word for whoever sent the token:
+///
+/// ```
+/// use countersign_paseto::{Key, Local, TokenError, UntrustedToken, V4};
+///
+/// fn log(refused: &TokenError) -> &'static str {
+///     eprintln!("token refused: {refused}");
+///     refused.for_peer()
+/// }
+///
+/// let refused = UntrustedToken::<V4, Local>::parse("v3.local.AAAA").unwrap_err();
+/// assert_eq!(refused.to_string(), "the token's header is not `v4.local.`");
+/// assert_eq!(log(&refused), "invalid");
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum TokenError {

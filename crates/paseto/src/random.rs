@@ -6,6 +6,23 @@ use crate::primitives;
 /// A source of secret, unpredictable bytes.
 ///
 /// Implement it for a generator of your own, or for fixed bytes in a test of test vectors.
+///
+/// ```
+/// use countersign_paseto::{Key, Local, Random, RandomnessUnavailable, V4};
+///
+/// struct Device;
+///
+/// impl Random for Device {
+///     fn fill(&self, bytes: &mut [u8]) -> Result<(), RandomnessUnavailable> {
+///         # bytes.fill(7);
+///         # let read_from_device = |_: &mut [u8]| Ok::<(), ()>(());
+///         read_from_device(bytes).map_err(|_| RandomnessUnavailable)
+///     }
+/// }
+///
+/// let key = Key::<V4, Local>::generate(&Device)?;
+/// # Ok::<(), RandomnessUnavailable>(())
+/// ```
 pub trait Random {
     /// Fills `bytes`, all of it or none.
     ///

@@ -105,6 +105,16 @@ impl KeyRing {
 ///
 /// A key is accepted from when it is in the ring, ahead of its first use, so that a peer whose clock runs ahead is
 /// understood. The time from `mints_until` to `accepted_until` is the overlap: at least the lifetime of a token.
+///
+/// ```
+/// use countersign_paseto::Window;
+/// use jiff::{SignedDuration, Timestamp};
+///
+/// let (from, week) = (Timestamp::now(), SignedDuration::from_hours(7 * 24));
+/// let tokens_live = SignedDuration::from_mins(10);
+/// let window = Window::new(from, from + week, from + week + tokens_live);
+/// assert!(window.mints_until() < window.accepted_until());
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Window {
     mints_from: Timestamp,
@@ -152,6 +162,27 @@ impl Window {
 }
 
 /// The keys of a ring, as a value: make the next one from the last, then [`KeyRing::replace`](crate::KeyRing) it.
+///
+/// ```
+/// use countersign_paseto::{Key, KeyRing, KeySet, Secret, SystemRandom, V4, Window};
+/// use jiff::{SignedDuration, Timestamp};
+///
+/// let (now, day) = (Timestamp::now(), SignedDuration::from_hours(24));
+/// let signing = Key::<V4, Secret>::generate(&SystemRandom)?;
+/// let id = signing.public().id();
+/// let ring = KeyRing::new(KeySet::new().with(signing, Window::new(now, now + day, now + day * 2)));
+///
+/// // The next key goes in before it signs, so that others who read what is published know it in time.
+/// let next = Key::<V4, Secret>::generate(&SystemRandom)?;
+/// let window = Window::new(now + day, now + day * 2, now + day * 3);
+/// ring.replace(KeySet::clone(&ring.keys()).with(next, window));
+/// assert_eq!(ring.keys().published(now).len(), 2);
+///
+/// // One that leaked is retired at once.
+/// ring.replace(KeySet::clone(&ring.keys()).retire(&id, now));
+/// assert_eq!(ring.keys().published(now).len(), 1);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, Default)]
 pub struct KeySet {
     slots: HashMap<String, (KeyId, Slot)>,

@@ -88,6 +88,17 @@ impl Rules {
     }
 
     /// Refuses tokens for which `revoked` answers `true`. It is asked last, about claims that are otherwise in order.
+    ///
+    /// ```
+    /// use std::collections::HashSet;
+    /// use countersign_paseto::Rules;
+    ///
+    /// let ended: HashSet<String> = HashSet::from(["01J9Z3NDEK".to_owned()]);
+    /// let rules = Rules::new().revoked(move |claims| match &claims.token_id {
+    ///     Some(id) => ended.contains(id),
+    ///     None => true,
+    /// });
+    /// ```
     #[must_use]
     pub fn revoked(
         mut self,

@@ -18,6 +18,30 @@ use crate::version::{Asserts, Context, Holds, Mints, Opens, Public, Secret};
 /// Holds a secret key somewhere and signs with it.
 ///
 /// [`MemorySigner`] is the one for tests and for keys that are at hand.
+///
+/// ```
+/// use countersign_paseto::{Claims, Envelope, Key, Public, SignError, Signer, V4};
+/// # struct Unreachable;
+/// # async fn ask_service(_: &str, _: Vec<u8>) -> Result<Vec<u8>, Unreachable> { Err(Unreachable) }
+///
+/// struct KeyService { key_name: String, public: Key<V4, Public> }
+///
+/// impl Signer<V4> for KeyService {
+///     type Error = Unreachable;
+///
+///     fn public(&self) -> &Key<V4, Public> {
+///         &self.public
+///     }
+///
+///     async fn sign(&self, message: Vec<u8>) -> Result<Vec<u8>, Unreachable> {
+///         ask_service(&self.key_name, message).await
+///     }
+/// }
+///
+/// async fn mint(claims: &Claims<()>, service: &KeyService) -> Result<String, SignError<Unreachable>> {
+///     claims.mint_elsewhere(service, Envelope::default()).await
+/// }
+/// ```
 pub trait Signer<V: SignsElsewhere>: Sync {
     /// Why there is no signature.
     type Error: Send;
