@@ -5,16 +5,14 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::extract::FromRequestParts;
-use axum::http::request::Parts;
-use axum::http::{HeaderMap, StatusCode};
-use axum::response::{IntoResponse, Response};
-use countersign_paseto::{Key, KeyRing, KeySet, Public, Rules, TokenError, V4, Verified, Window};
+use axum::http::HeaderName;
+use countersign_paseto::{Key, KeyRing, KeySet, Public, Rules, V4, Window};
+use countersign_paseto_http::{Auth, VerifyLayer};
 use jiff::Timestamp;
 use serde::Deserialize;
 
-/// Who calls. Only a [`Verifier`] makes one.
-pub struct Caller(Verified<Identity>);
+/// Who calls: its subject is the caller's name, as grants have it (`spiffe://…`, `cert:…`, `bearer:…` or `anonymous`).
+pub type Caller = Auth<Identity>;
 
 /// What a token says beside its registered claims; there is more to take.
 #[derive(Debug, Deserialize)]
@@ -35,34 +33,8 @@ pub struct Channel {
 /// Verifies identity tokens for one service.
 pub struct Verifier {
     file: PathBuf,
-    keys: KeyRing,
+    keys: Arc<KeyRing>,
     rules: Rules,
-}
-
-/// Why it is not known who calls.
-#[derive(Debug, thiserror::Error)]
-pub enum Unknown {
-    /// The header is missing, or there are several.
-    #[error("the request has {found} {HEADER} headers")]
-    Header {
-        /// How many there are.
-        found: usize,
-    },
-    /// The token does not verify, or is not for this service.
-    #[error(transparent)]
-    Token(#[from] TokenError),
-}
-
-impl Caller {
-    /// The caller's name, as grants have it: `spiffe://…`, `cert:…`, `bearer:…` or `anonymous`.
-    pub fn name(&self) -> &str {
-        self.0.subject().unwrap_or_default()
-    }
-
-    /// What else the gateway says.
-    pub fn identity(&self) -> &Identity {
-        self.0.claims()
-    }
 }
 
 impl Verifier {
@@ -75,7 +47,7 @@ impl Verifier {
     pub fn new(file: PathBuf, issuer: &str, service: &str) -> io::Result<Self> {
         let verifier = Self {
             file,
-            keys: KeyRing::new(KeySet::new()),
+            keys: Arc::new(KeyRing::new(KeySet::new())),
             rules: Rules::new()
                 .issuer(issuer)
                 .audience(service)
@@ -83,6 +55,11 @@ impl Verifier {
         };
         verifier.read_keys()?;
         Ok(verifier)
+    }
+
+    /// Lets requests in that the gateway vouches for, each with its [`Caller`].
+    pub fn layer(&self) -> VerifyLayer<Identity> {
+        VerifyLayer::new(Arc::clone(&self.keys), self.rules.clone(), Timestamp::now).header(HEADER)
     }
 
     /// Reads the keys again, for as long as the service runs. A key is in the file a day before it signs.
@@ -93,22 +70,6 @@ impl Verifier {
             // The keys that are here go on verifying what they signed.
             let _ = self.read_keys();
         }
-    }
-
-    /// Who sent a request with these headers.
-    ///
-    /// # Errors
-    ///
-    /// It does not come from the gateway, or not for this service.
-    pub fn caller(&self, headers: &HeaderMap, now: Timestamp) -> Result<Caller, Unknown> {
-        let mut values = headers.get_all(HEADER).iter();
-        let (Some(token), None) = (values.next(), values.next()) else {
-            let found = headers.get_all(HEADER).iter().count();
-            return Err(Unknown::Header { found });
-        };
-        // What is no text is no token.
-        let token = token.to_str().unwrap_or_default();
-        Ok(Caller(self.keys.verify(token, b"", &self.rules, now)?))
     }
 
     fn read_keys(&self) -> io::Result<()> {
@@ -139,26 +100,8 @@ impl Verifier {
     }
 }
 
-impl FromRequestParts<Arc<Verifier>> for Caller {
-    type Rejection = Unknown;
-
-    async fn from_request_parts(
-        request: &mut Parts,
-        verifier: &Arc<Verifier>,
-    ) -> Result<Self, Unknown> {
-        verifier.caller(&request.headers, Timestamp::now())
-    }
-}
-
-impl IntoResponse for Unknown {
-    /// Why is for the log: whoever came around the gateway learns nothing.
-    fn into_response(self) -> Response {
-        (StatusCode::UNAUTHORIZED, "who are you?\n").into_response()
-    }
-}
-
 /// Set by the gateway, on every request.
-const HEADER: &str = "Countersign-Identity";
+const HEADER: HeaderName = HeaderName::from_static("countersign-identity");
 
 /// A token may have been minted in the second in which it is seen.
 const CLOCKS_DIFFER_BY: Duration = Duration::from_secs(5);
