@@ -201,6 +201,14 @@ pub(crate) enum AgentsCommand {
 /// `countersign attest …`.
 #[derive(Debug, Subcommand)]
 pub(crate) enum AttestCommand {
+    /// Check evidence offline, and say what it comes to. Exit status 1 where it does not hold.
+    Verify(AttestVerify),
+    /// Say what this machine can prove.
+    Show {
+        /// The TPM.
+        #[arg(long, value_name = "DEVICE", default_value = "/dev/tpmrm0")]
+        device: countersign_tpm::Address,
+    },
     /// Expect of a machine from now on what it shows now.
     Learn {
         /// The agent's name.
@@ -219,6 +227,41 @@ pub(crate) enum AttestCommand {
         #[arg(long)]
         reason: String,
     },
+}
+
+/// `countersign attest verify`.
+#[derive(Debug, Args)]
+pub(crate) struct AttestVerify {
+    /// A report, quote or document of SEV-SNP, TDX, SGX, Nitro Enclaves, Azure or a TPM, in bytes or hexadecimal.
+    #[arg(value_name = "FILE")]
+    pub(crate) evidence: PathBuf,
+    /// SEV-SNP, Azure: the chip's certificate (VCEK or VLEK), DER.
+    #[arg(long, value_name = "FILE", requires = "certificate_chain")]
+    pub(crate) certificate: Option<PathBuf>,
+    /// SEV-SNP, Azure: AMD's `cert_chain` of the chip's family, PEM.
+    #[arg(long, value_name = "FILE", requires = "certificate")]
+    pub(crate) certificate_chain: Option<PathBuf>,
+    /// TDX, SGX: Intel's collateral, JSON.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) collateral: Option<PathBuf>,
+    /// TPM: the attestation key; Azure: the key of the virtual TPM's quote; software: the agent's key. PEM or DER.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) key: Option<PathBuf>,
+    /// TPM: the quote's signature.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) signature: Option<PathBuf>,
+    /// TPM: the values that were quoted, as `tpm2_pcrread` prints them.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) pcrs: Option<PathBuf>,
+    /// TPM: the event log.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) event_log: Option<PathBuf>,
+    /// What the evidence has to answer, in hexadecimal; without it, it may be from any time.
+    #[arg(long, value_name = "HEX")]
+    pub(crate) question: Option<String>,
+    /// Verify as if it were this time.
+    #[arg(long, value_name = "RFC3339", value_parser = tools::moment)]
+    pub(crate) at: Option<Timestamp>,
 }
 
 /// `countersign grants …`.

@@ -204,7 +204,7 @@ impl Attester {
     pub(crate) async fn activate(&self, challenge: &TpmChallenge) -> Result<Secret, AttesterError> {
         let credential = Credential {
             id_object: challenge.credential.0.clone(),
-            encrypted_seed: challenge.secret.0.clone(),
+            encrypted_secret: challenge.secret.0.clone(),
         };
         self.ask(move |machine| {
             machine.with(|tpm, machine| {

@@ -234,7 +234,7 @@ pub(crate) enum KeyPurpose {
     Seal,
 }
 
-fn moment(text: &str) -> Result<Timestamp, String> {
+pub(super) fn moment(text: &str) -> Result<Timestamp, String> {
     text.parse()
         .map_err(|_| "a time is written as `2026-11-23T10:15:00Z`".to_owned())
 }

@@ -1,5 +1,8 @@
 //! `countersign attest`: what machines show, and what is expected of them.
 
+mod machine;
+mod verify;
+
 use http::Method;
 
 use super::client;
@@ -10,9 +13,15 @@ use crate::report::{Failure, Report, Verdict};
 
 /// `countersign attest …`.
 pub(crate) async fn attest(options: Operate<AttestCommand>, format: Format) -> Result<(), Failure> {
+    let command = match options.command {
+        AttestCommand::Verify(options) => return verify::verify(&options, format),
+        AttestCommand::Show { device } => return machine::show(&device, format),
+        command => command,
+    };
     let gateway = Asked::of(&options.gateway, format)?;
     let path = |agent: &str| format!("/agents/{}/attestation", client::escaped(agent));
-    match options.command {
+    match command {
+        AttestCommand::Verify(_) | AttestCommand::Show { .. } => Ok(()),
         AttestCommand::Learn { agent } => {
             let path = format!("{}/learn", path(&agent));
             gateway.ask::<Attestation>(Method::POST, &path, None).await
