@@ -1,19 +1,21 @@
-//! The file that the trail is in, and the thread that writes it.
+//! The file that the trail is in: who records waits in a queue, and a thread writes what it gathered.
 
-use std::fs::{File, OpenOptions};
-use std::io::{self, Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+mod queue;
+mod writer;
+
+use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
 use std::thread;
-use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 
+use self::queue::{Full, Queue, Waiter};
+use self::writer::{Writer, open_for_appending};
 use super::Event;
 use crate::report::Report;
 
@@ -50,9 +52,6 @@ pub(crate) enum AuditError {
     /// The last write failed, or events came faster than the disk took them.
     #[error("the audit trail `{}` cannot be written: {} events were lost so far", file.display(), lost)]
     Unwritable { file: PathBuf, lost: u64 },
-    /// The trail was closed.
-    #[error("the audit trail `{}` is closed", file.display())]
-    Closed { file: PathBuf },
 }
 
 impl Report for AuditError {
@@ -62,7 +61,7 @@ impl Report for AuditError {
             Self::Unwritable { .. } => {
                 Some("free space on that file system; events that wait are written then".to_owned())
             }
-            Self::Open { .. } | Self::Closed { .. } => None,
+            Self::Open { .. } => None,
         }
     }
 }
@@ -71,7 +70,7 @@ impl Report for AuditError {
 #[derive(Debug)]
 pub(crate) struct Audit {
     file: PathBuf,
-    queue: SyncSender<Entry>,
+    queue: Arc<Queue>,
     health: Arc<Health>,
     refuses: AtomicBool,
 }
@@ -96,16 +95,11 @@ impl Audit {
             });
         }
         let health = Arc::new(Health::default());
-        let (queue, entries) = sync_channel(QUEUE);
-        let writer = Writer {
-            path: file.to_owned(),
-            handle,
-            health: Arc::clone(&health),
-            not_before: None,
-        };
+        let queue = Arc::new(Queue::default());
+        let writer = Writer::new(file, handle, &queue, &health).map_err(open_error)?;
         thread::Builder::new()
             .name("audit".to_owned())
-            .spawn(move || writer.run(&entries))
+            .spawn(move || writer.run())
             .map_err(open_error)?;
         Ok(Self {
             file: file.to_owned(),
@@ -121,7 +115,7 @@ impl Audit {
         self.refuses.store(refuses, Ordering::Relaxed);
     }
 
-    /// Hands an event to the writer and returns at once.
+    /// Hands an event to the writer and returns at once. It is on disk soon: within some milliseconds and a write.
     pub(crate) fn record(&self, event: Event) {
         self.send(event, None);
     }
@@ -165,33 +159,26 @@ impl Audit {
     /// It is not.
     pub(crate) async fn flush(&self) -> Result<(), AuditError> {
         let (written, wait) = oneshot::channel();
-        let queue = self.queue.clone();
-        let entry = Entry {
-            line: Vec::new(),
-            written: Some(written),
-        };
-        let sent = tokio::task::spawn_blocking(move || queue.send(entry)).await;
-        match sent {
-            Ok(Ok(())) => wait.await.map_err(|_| self.unwritable()),
-            _ => Err(AuditError::Closed {
-                file: self.file.clone(),
-            }),
-        }
+        self.enqueue(&[], Some(written));
+        wait.await.map_err(|_| self.unwritable())
     }
 
-    fn send(&self, event: Event, written: Option<oneshot::Sender<()>>) {
+    fn send(&self, event: Event, written: Option<Waiter>) {
         let record = Record {
             at: Timestamp::now(),
             id: crate::random::id(),
             event,
         };
         let Ok(mut line) = serde_json::to_vec(&record) else {
-            return self.health.lose(1);
+            return self.health.lose();
         };
         line.push(b'\n');
-        match self.queue.try_send(Entry { line, written }) {
-            Ok(()) => {}
-            Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => self.health.lose(1),
+        self.enqueue(&line, written);
+    }
+
+    fn enqueue(&self, line: &[u8], written: Option<Waiter>) {
+        if let Err(Full) = self.queue.push(line, written) {
+            self.health.lose();
         }
     }
 
@@ -200,6 +187,12 @@ impl Audit {
             file: self.file.clone(),
             lost: self.lost(),
         }
+    }
+}
+
+impl Drop for Audit {
+    fn drop(&mut self) {
+        self.queue.close();
     }
 }
 
@@ -224,152 +217,11 @@ struct Health {
 }
 
 impl Health {
-    fn lose(&self, events: u64) {
-        self.lost.fetch_add(events, Ordering::Relaxed);
+    fn lose(&self) {
+        self.lost.fetch_add(1, Ordering::Relaxed);
         self.failing.store(true, Ordering::Relaxed);
     }
 }
-
-#[derive(Debug)]
-struct Entry {
-    /// Empty: only a wait for those before it.
-    line: Vec<u8>,
-    /// Told once the line is on disk; dropped if it never will be.
-    written: Option<oneshot::Sender<()>>,
-}
-
-struct Writer {
-    path: PathBuf,
-    handle: File,
-    health: Arc<Health>,
-    /// After a failure: when to try again.
-    not_before: Option<Instant>,
-}
-
-impl Writer {
-    /// Writes until every sender is gone. What cannot be written is kept and tried again each second, so that a disk
-    /// that was full for a while costs nothing but what the queue could not hold.
-    fn run(mut self, entries: &Receiver<Entry>) {
-        let mut kept: Vec<Entry> = Vec::new();
-        loop {
-            match entries.recv_timeout(RETRY) {
-                Ok(entry) => kept.push(entry),
-                Err(RecvTimeoutError::Timeout) => {}
-                Err(RecvTimeoutError::Disconnected) => {
-                    // With nothing left, the file is not looked at: whoever removes the folder now is not in its way.
-                    if !kept.is_empty() {
-                        self.write(&mut kept);
-                    }
-                    return;
-                }
-            }
-            kept.extend(entries.try_iter().take(BATCH));
-            if self.is_due(&kept) {
-                self.write(&mut kept);
-            }
-            self.forget_beyond_limit(&mut kept);
-        }
-    }
-
-    /// A failed write is not tried again for each event that comes, unless someone waits for the answer.
-    fn is_due(&self, kept: &[Entry]) -> bool {
-        let waiting = self.not_before.is_some_and(|at| Instant::now() < at);
-        !kept.is_empty() && (!waiting || kept.iter().any(|entry| entry.written.is_some()))
-    }
-
-    fn write(&mut self, kept: &mut Vec<Entry>) {
-        match self.append(kept) {
-            Ok(()) => {
-                self.not_before = None;
-                self.health.failing.store(false, Ordering::Relaxed);
-                for entry in kept.drain(..) {
-                    // A waiter that went away has no use for the answer.
-                    entry.written.map(|written| written.send(()));
-                }
-            }
-            Err(error) => {
-                self.not_before = Some(Instant::now() + RETRY);
-                if !self.health.failing.swap(true, Ordering::Relaxed) {
-                    tracing::error!(file = %self.path.display(), %error, "the audit trail cannot be written");
-                }
-                // Who waits is told now; the line itself is tried again.
-                kept.iter_mut().for_each(|entry| drop(entry.written.take()));
-                kept.retain(|entry| !entry.line.is_empty());
-            }
-        }
-    }
-
-    /// All of the batch or nothing: a part that went out before an error is taken back.
-    fn append(&mut self, batch: &[Entry]) -> io::Result<()> {
-        self.follow_rotation()?;
-        let bytes: Vec<u8> = batch
-            .iter()
-            .flat_map(|entry| &entry.line)
-            .copied()
-            .collect();
-        let before = self.handle.metadata()?.len();
-        let written = self
-            .handle
-            .write_all(&bytes)
-            .and_then(|()| self.handle.sync_data());
-        written.or_else(|error| {
-            self.handle.set_len(before)?;
-            Err(error)
-        })
-    }
-
-    /// Whoever moved the file away (logrotate does) finds a new one begun.
-    fn follow_rotation(&mut self) -> io::Result<()> {
-        let ours = self.handle.metadata()?;
-        match std::fs::metadata(&self.path) {
-            Ok(there) if (there.dev(), there.ino()) == (ours.dev(), ours.ino()) => Ok(()),
-            Ok(_) | Err(_) => {
-                self.handle = open_for_appending(&self.path)?;
-                Ok(())
-            }
-        }
-    }
-
-    fn forget_beyond_limit(&self, kept: &mut Vec<Entry>) {
-        let beyond = kept.len().saturating_sub(QUEUE);
-        if beyond > 0 {
-            kept.truncate(QUEUE);
-            self.health.lose(u64::try_from(beyond).unwrap_or(u64::MAX));
-        }
-    }
-}
-
-fn open_for_appending(file: &Path) -> io::Result<File> {
-    let mut handle = OpenOptions::new()
-        .create(true)
-        .read(true)
-        .append(true)
-        .mode(0o600)
-        .open(file)?;
-    if ends_inside_a_line(&mut handle)? {
-        handle.write_all(b"\n")?;
-    }
-    Ok(handle)
-}
-
-fn ends_inside_a_line(handle: &mut File) -> io::Result<bool> {
-    if handle.metadata()?.len() == 0 {
-        return Ok(false);
-    }
-    let mut last = [0];
-    handle.seek(SeekFrom::End(-1))?;
-    handle.read_exact(&mut last)?;
-    Ok(last != *b"\n")
-}
-
-/// Events that may wait for the disk: 8 MiB at 1 KiB each.
-const QUEUE: usize = 8192;
-
-/// How many more events are taken up before the next `fdatasync`.
-const BATCH: usize = 512;
-
-/// How soon a failed write is tried again.
-const RETRY: Duration = Duration::from_secs(1);
 
 #[cfg(test)]
 mod tests;

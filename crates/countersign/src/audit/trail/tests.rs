@@ -1,7 +1,13 @@
-use std::fs;
+use std::fs::{self, OpenOptions};
+use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use rustix::process::{Resource, getrlimit, setrlimit};
 
 use super::*;
+use crate::audit::trail::queue::LIMIT;
 
 fn stop(reason: &str) -> Event {
     Event::Stop {
@@ -103,7 +109,7 @@ async fn while_the_trail_cannot_be_written_nothing_new_is_let_in_and_nothing_is_
 async fn a_trail_may_be_told_to_count_what_it_cannot_keep() {
     let (_above, file, audit) = trail(WhenUnwritable::Allow);
     fs::remove_dir_all(file.parent().unwrap()).unwrap();
-    for _ in 0..3 * QUEUE {
+    for _ in 0..3 * LIMIT {
         audit.record(stop("lost"));
     }
     assert!(audit.flush().await.is_err());
@@ -123,3 +129,97 @@ async fn a_trail_that_was_moved_away_begins_anew() {
         (vec!["old".into()], vec!["new".into()])
     );
 }
+
+/// Waits for lines as `tail` does: by looking.
+fn tailed(file: &Path, expected: &[&str]) {
+    let since = Instant::now();
+    while reasons(file) != expected {
+        assert!(since.elapsed() < PATIENCE, "{:?}", reasons(file));
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn a_reader_that_tails_sees_what_nobody_waits_for() {
+    let (_above, file, audit) = trail(WhenUnwritable::Refuse);
+    for expected in [&["one"][..], &["one", "two"]] {
+        audit.record(stop(expected.last().unwrap()));
+        tailed(&file, expected);
+    }
+}
+
+#[test]
+fn what_was_recorded_last_is_written_though_the_trail_is_dropped() {
+    let (_above, file, audit) = trail(WhenUnwritable::Refuse);
+    audit.record(stop("one"));
+    audit.record(stop("two"));
+    drop(audit);
+    tailed(&file, &["one", "two"]);
+}
+
+#[tokio::test]
+async fn a_trail_that_failed_while_nothing_was_to_be_written_recovers_by_itself() {
+    let (_above, file, audit) = trail(WhenUnwritable::Refuse);
+    let away = file.parent().unwrap().with_extension("away");
+    fs::rename(file.parent().unwrap(), &away).unwrap();
+    audit.flush().await.unwrap_err();
+    assert!(audit.ready().is_err());
+    fs::rename(&away, file.parent().unwrap()).unwrap();
+    let since = Instant::now();
+    while audit.ready().is_err() {
+        assert!(since.elapsed() < PATIENCE);
+        std::thread::yield_now();
+    }
+}
+
+/// The limit is the process's, so the test runs itself again under one: the file takes a part of a batch, then no more.
+#[test]
+fn a_disk_that_fills_up_inside_a_batch_takes_all_of_it_later_and_nothing_twice() {
+    if std::env::var_os(FULL).is_some() {
+        return fill_a_disk();
+    }
+    let name = std::thread::current().name().unwrap().to_owned();
+    let output = Command::new("sh")
+        .args([
+            "-c",
+            r#"trap "" XFSZ; ulimit -S -f 8; exec "$0" --exact "$1""#,
+        ])
+        .arg(std::env::current_exe().unwrap())
+        .arg(name)
+        .env(FULL, "yes")
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{said}");
+    assert!(said.contains("1 passed"), "{said}");
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn fill_a_disk() {
+    let (_above, file, audit) = trail(WhenUnwritable::Refuse);
+    audit.record_durably(stop("first")).await.unwrap();
+    let before = fs::read(&file).unwrap();
+    let numbers: Vec<String> = (0..200).map(|number| number.to_string()).collect();
+    for number in &numbers {
+        audit.record(stop(number));
+    }
+    audit.flush().await.unwrap_err();
+    assert!(audit.ready().is_err());
+    assert!(
+        fs::read(&file).unwrap() == before,
+        "a part of the batch is left behind"
+    );
+    let limit = getrlimit(Resource::Fsize);
+    let lifted = rustix::process::Rlimit {
+        current: limit.maximum,
+        ..limit
+    };
+    setrlimit(Resource::Fsize, lifted).unwrap();
+    audit.flush().await.unwrap();
+    audit.ready().unwrap();
+    assert_eq!(reasons(&file)[1..], numbers);
+    assert_eq!(audit.lost(), 0);
+}
+
+const FULL: &str = "COUNTERSIGN_TEST_FULL_DISK";
+const PATIENCE: Duration = Duration::from_secs(30);
