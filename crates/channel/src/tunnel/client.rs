@@ -1,4 +1,5 @@
 use std::future::{Future, poll_fn};
+use std::io;
 use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -7,7 +8,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use h2::client::{Connection, ResponseFuture, SendRequest};
-use h2::{Reason, SendStream};
+use h2::{Reason, RecvStream, SendStream};
 use http::uri::Authority;
 use http::{HeaderMap, Method, Request, Response, StatusCode, Uri};
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -17,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 use super::body::{self, BodyError};
 use super::heartbeat::Heartbeat;
 use super::stream::OpenStream;
-use super::{ConnectionError, Limits, Tunnel};
+use super::{ConnectionError, Early, Limits, Tunnel};
 
 /// The client's end of a channel: opens tunnels and sends requests.
 ///
@@ -95,6 +96,25 @@ impl Mux {
         authority: Authority,
         headers: HeaderMap,
     ) -> Result<Tunnel, ConnectError> {
+        self.connect_saying(authority, headers, &mut Early::none())
+            .await
+    }
+
+    /// As [`connect`](Self::connect), and sends what the program says meanwhile without waiting for the answer. The
+    /// tunnel carries what comes after that.
+    ///
+    /// # Errors
+    ///
+    /// As [`connect`](Self::connect), and the program's end failed.
+    pub async fn connect_saying<R>(
+        &self,
+        authority: Authority,
+        headers: HeaderMap,
+        early: &mut Early<R>,
+    ) -> Result<Tunnel, ConnectError>
+    where
+        R: AsyncRead + Unpin,
+    {
         let uri = Uri::from(authority);
         let mut request = Request::new(());
         *request.method_mut() = Method::CONNECT;
@@ -102,9 +122,9 @@ impl Mux {
         *request.headers_mut() = headers;
 
         let open = OpenStream::count(&self.0.open);
-        let (response, send) = self.send(request, false)?;
+        let (response, mut send) = self.send(request, false)?;
         let answer = async {
-            let response = response.await.map_err(ConnectionError::from)?;
+            let response = answered(response, &mut send, early).await?;
             if response.status().is_success() {
                 return Ok(Tunnel::new(response.into_body(), send, open));
             }
@@ -236,6 +256,9 @@ pub enum ConnectError {
     /// The channel opens no more streams; nothing was sent.
     #[error("the channel is draining")]
     Draining,
+    /// The end that the tunnel was for failed before it stood.
+    #[error("the program's end failed: {0}")]
+    Program(Arc<io::Error>),
     /// The stream or its connection failed.
     #[error(transparent)]
     Failed(#[from] ConnectionError),
@@ -278,6 +301,28 @@ impl From<BodyError> for RequestError {
             BodyError::TimedOut(limit) => Self::TimedOut(limit),
             BodyError::Lost(error) => Self::Failed(error),
         }
+    }
+}
+
+/// Waits for the answer to a CONNECT, and sends what the program says before it.
+async fn answered<R>(
+    mut response: ResponseFuture,
+    send: &mut SendStream<Bytes>,
+    early: &mut Early<R>,
+) -> Result<Response<RecvStream>, ConnectError>
+where
+    R: AsyncRead + Unpin,
+{
+    let mut said = early.said().clone();
+    loop {
+        if !said.is_empty() {
+            send.send_data(said, false).map_err(ConnectionError::from)?;
+        }
+        said = tokio::select! {
+            biased;
+            response = &mut response => return Ok(response.map_err(ConnectionError::from)?),
+            said = early.listen() => said.map_err(|error| ConnectError::Program(Arc::new(error)))?,
+        };
     }
 }
 

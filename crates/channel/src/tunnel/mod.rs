@@ -38,6 +38,7 @@
 mod body;
 mod client;
 mod cut;
+mod early;
 mod error;
 mod heartbeat;
 mod limits;
@@ -50,6 +51,7 @@ mod stream;
 pub use body::BodyError;
 pub use client::{ConnectError, Mux, Rejected, RequestError};
 pub use cut::Cut;
+pub use early::Early;
 pub use error::{ConnectionError, ErrorCode};
 pub use limits::{Keepalive, Limits, RelayLimits, WHOLE_RECORDS};
 pub use pump::{End, IntoEnd, Queue};

@@ -9,9 +9,10 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use countersign_channel::identity::TrustDomain;
-use countersign_channel::tunnel::{ConnectError, ConnectionError, Mux, Tunnel};
+use countersign_channel::tunnel::{ConnectError, ConnectionError, Early, Mux, Tunnel};
 use http::StatusCode;
 use http::uri::Authority;
+use tokio::io::AsyncRead;
 use tokio::time::Instant;
 
 use super::attester::Prover;
@@ -62,26 +63,34 @@ impl Channel {
         Ok(channel)
     }
 
-    /// Opens a stream to a service.
+    /// Opens a stream to a service, which begins with what the program says meanwhile.
     ///
     /// # Errors
     ///
     /// See [`Unopened`].
-    pub(crate) async fn open(&self, service: &ServiceName) -> Result<Tunnel, Unopened> {
+    pub(crate) async fn open<R>(
+        &self,
+        service: &ServiceName,
+        early: &mut Early<R>,
+    ) -> Result<Tunnel, Unopened>
+    where
+        R: AsyncRead + Unpin,
+    {
         let authority = self.authority(service).await?;
-        match self.connect(&authority).await {
+        match self.connect(&authority, early).await {
             Err(ConnectError::Rejected(no)) if no.status == PROXY_AUTHENTICATION_REQUIRED => {
                 // The token may have ended while this machine slept, or its key was rotated away.
                 let refreshed = self.refresh().await;
                 refreshed.map_err(|error| no_token(service, error))?;
-                self.connect(&authority).await
+                self.connect(&authority, early).await
             }
             Err(ConnectError::Rejected(no))
                 if no.status == StatusCode::MISDIRECTED_REQUEST && service.port.is_none() =>
             {
                 // The port that the service declares may have changed.
                 self.ports().remove(&service.name);
-                self.connect(&self.authority(service).await?).await
+                let authority = self.authority(service).await?;
+                self.connect(&authority, early).await
             }
             other => other,
         }
@@ -119,9 +128,16 @@ impl Channel {
         self.mux.drain();
     }
 
-    async fn connect(&self, authority: &Authority) -> Result<Tunnel, ConnectError> {
-        let headers = self.token.load().headers();
-        self.mux.connect(authority.clone(), headers).await
+    async fn connect<R>(
+        &self,
+        authority: &Authority,
+        early: &mut Early<R>,
+    ) -> Result<Tunnel, ConnectError>
+    where
+        R: AsyncRead + Unpin,
+    {
+        let (authority, headers) = (authority.clone(), self.token.load().headers());
+        self.mux.connect_saying(authority, headers, early).await
     }
 
     async fn authority(&self, service: &ServiceName) -> Result<Authority, Unopened> {
@@ -191,6 +207,10 @@ fn unopened(service: &ServiceName, error: ConnectError) -> Unopened {
         ConnectError::Failed(error) if error.is_unprocessed() => return Unopened::Retired,
         ConnectError::Failed(error) => lost(service, &error),
         ConnectError::TimedOut(waited) => OpenError::Timeout { service, waited },
+        ConnectError::Program(error) => OpenError::GivenUp {
+            service,
+            why: error.to_string(),
+        },
         ConnectError::Rejected(no) => {
             let problem = Problem::read(no.status, &no.body);
             OpenError::Refused {

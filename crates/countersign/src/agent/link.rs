@@ -7,8 +7,9 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use countersign_channel::tunnel::Tunnel;
+use countersign_channel::tunnel::{Early, Tunnel};
 use jiff::Timestamp;
+use tokio::io::AsyncRead;
 use tokio::sync::{Semaphore, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -231,10 +232,17 @@ impl<D: Dial> Link<D> {
         }
     }
 
-    async fn open_shared(&self, service: &ServiceName) -> Result<Tunnel, OpenError> {
+    async fn open_shared<R>(
+        &self,
+        service: &ServiceName,
+        early: &mut Early<R>,
+    ) -> Result<Tunnel, OpenError>
+    where
+        R: AsyncRead + Unpin,
+    {
         let mut channel = self.channel(None).await?;
         loop {
-            match channel.open(service).await {
+            match channel.open(service, early).await {
                 Ok(tunnel) => return Ok(tunnel),
                 Err(Unopened::Failed(error)) => return Err(error),
                 Err(Unopened::Retired) => channel = self.channel(Some(&channel)).await?,
@@ -242,14 +250,21 @@ impl<D: Dial> Link<D> {
         }
     }
 
-    async fn open_own(&self, service: &ServiceName) -> Result<Tunnel, OpenError> {
+    async fn open_own<R>(
+        &self,
+        service: &ServiceName,
+        early: &mut Early<R>,
+    ) -> Result<Tunnel, OpenError>
+    where
+        R: AsyncRead + Unpin,
+    {
         let no_channel = |why: String| OpenError::NoChannel {
             waited: Duration::ZERO,
             why,
         };
         let channel = self.connect().await;
         let channel = channel.map_err(|error| no_channel(error.to_string()))?;
-        let opened = channel.open(service).await;
+        let opened = channel.open(service, early).await;
         tokio::spawn(channel.drain());
         opened.map_err(|unopened| match unopened {
             Unopened::Failed(error) => error,
@@ -261,10 +276,18 @@ impl<D: Dial> Link<D> {
 impl<D: Dial> Open for Link<D> {
     type Stream = Tunnel;
 
-    async fn open(&self, service: &ServiceName, carriage: Carriage) -> Result<Tunnel, OpenError> {
+    async fn open_saying<R>(
+        &self,
+        service: &ServiceName,
+        carriage: Carriage,
+        early: &mut Early<R>,
+    ) -> Result<Tunnel, OpenError>
+    where
+        R: AsyncRead + Send + Unpin,
+    {
         match carriage {
-            Carriage::Shared => self.open_shared(service).await,
-            Carriage::Own => self.open_own(service).await,
+            Carriage::Shared => self.open_shared(service, early).await,
+            Carriage::Own => self.open_own(service, early).await,
         }
     }
 }

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use countersign_channel::tunnel::Early;
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio_util::sync::CancellationToken;
 
@@ -92,11 +93,7 @@ impl Listener {
             let (open, carriage, service) = (open.clone(), self.carriage, self.service.clone());
             let carrier = Arc::clone(&sessions);
             sessions.spawn(async move {
-                match open.open(&service, carriage).await {
-                    Ok(stream) => carrier.carry(local, stream, &service).await,
-                    // The program sees a reset: `local` is dropped before either direction ended.
-                    Err(error) => tracing::warn!(%service, %error, "no stream"),
-                }
+                serve(local, open, &carrier, &service, carriage).await;
             });
         }
     }
@@ -106,6 +103,25 @@ impl Listener {
             Socket::Tcp(listener) => Ok(Some(listener.accept().await?.0.into())),
             Socket::Unix(door) => Ok(door.accept().await?.map(Local::from)),
         }
+    }
+}
+
+/// Opens the stream of one connection, and carries it. What the program says first goes with the request for the stream.
+async fn serve<O: Open>(
+    mut local: Local,
+    open: O,
+    sessions: &Sessions,
+    service: &ServiceName,
+    carriage: Carriage,
+) {
+    let mut early = Early::of(&mut local);
+    match open.open_saying(service, carriage, &mut early).await {
+        Ok(stream) => {
+            sessions.said(early.said());
+            sessions.carry(local, stream, service).await;
+        }
+        // The program sees a reset: `local` is dropped before either direction ended.
+        Err(error) => tracing::warn!(%service, %error, "no stream"),
     }
 }
 

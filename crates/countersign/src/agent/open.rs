@@ -3,8 +3,9 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use countersign_channel::tunnel::IntoEnd;
+use countersign_channel::tunnel::{Early, IntoEnd};
 use http::StatusCode;
+use tokio::io::AsyncRead;
 
 use crate::config::ServiceName;
 
@@ -13,7 +14,21 @@ pub(crate) trait Open: Clone + Send + Sync + 'static {
     /// An open stream. Dropped without a shutdown, it tells the far side of a failure.
     type Stream: IntoEnd<End: Send> + Send + 'static;
 
-    /// Opens a stream to a service.
+    /// Opens a stream to a service, which begins with what the program says meanwhile.
+    ///
+    /// # Errors
+    ///
+    /// There is no channel, the gateway refused, or the program has gone.
+    fn open_saying<R>(
+        &self,
+        service: &ServiceName,
+        carriage: Carriage,
+        early: &mut Early<R>,
+    ) -> impl Future<Output = Result<Self::Stream, OpenError>> + Send
+    where
+        R: AsyncRead + Send + Unpin;
+
+    /// Opens a stream to a service for a program that waits for it.
     ///
     /// # Errors
     ///
@@ -22,7 +37,12 @@ pub(crate) trait Open: Clone + Send + Sync + 'static {
         &self,
         service: &ServiceName,
         carriage: Carriage,
-    ) -> impl Future<Output = Result<Self::Stream, OpenError>> + Send;
+    ) -> impl Future<Output = Result<Self::Stream, OpenError>> + Send {
+        async move {
+            self.open_saying(service, carriage, &mut Early::none())
+                .await
+        }
+    }
 }
 
 /// Which connection carries a stream.
@@ -99,6 +119,14 @@ pub(crate) enum OpenError {
         /// What happened to the channel.
         why: String,
     },
+    /// The program failed while it waited.
+    #[error("the program gave `{service}` up before it was open: {why}")]
+    GivenUp {
+        /// What was asked for.
+        service: ServiceName,
+        /// How its end failed.
+        why: String,
+    },
     /// The gateway did not answer in time.
     #[error("the gateway did not answer for `{service}` within {} s", waited.as_secs())]
     Timeout {
@@ -124,7 +152,9 @@ impl OpenError {
             {
                 *status
             }
-            Self::Refused { .. } | Self::Lost { .. } => StatusCode::BAD_GATEWAY,
+            Self::Refused { .. } | Self::Lost { .. } | Self::GivenUp { .. } => {
+                StatusCode::BAD_GATEWAY
+            }
             Self::NoSuchService(_) | Self::SeveralPorts(_) => StatusCode::NOT_FOUND,
             Self::NoChannel { .. } => StatusCode::SERVICE_UNAVAILABLE,
             Self::Timeout { .. } => StatusCode::GATEWAY_TIMEOUT,

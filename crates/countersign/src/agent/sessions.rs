@@ -1,6 +1,7 @@
 //! The streams that an agent carries: counted, cut at a hard stop, waited for at a graceful one.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use countersign_channel::tunnel::{Counters, Cut, Ending, IntoEnd, RelayLimits, relay};
@@ -32,6 +33,12 @@ impl Sessions {
                 _reason = cut.wait() => {}
             }
         });
+    }
+
+    /// Counts what a program said before its stream was open, which went with the request for it.
+    pub(crate) fn said(&self, early: &[u8]) {
+        let bytes = u64::try_from(early.len()).unwrap_or(u64::MAX);
+        self.counters.to_remote.fetch_add(bytes, Ordering::Relaxed);
     }
 
     /// Carries bytes between a program and a service until both directions ended or one failed.

@@ -1,3 +1,4 @@
+mod early;
 mod ends;
 mod limits;
 mod relays;

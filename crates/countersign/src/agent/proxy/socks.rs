@@ -178,7 +178,7 @@ impl From<&OpenError> for Reply {
             OpenError::NoChannel { .. } => Self::NetworkUnreachable,
             OpenError::NoSuchService(_) | OpenError::SeveralPorts(_) => Self::HostUnreachable,
             OpenError::Timeout { .. } => Self::TtlExpired,
-            OpenError::Lost { .. } => Self::GeneralFailure,
+            OpenError::Lost { .. } | OpenError::GivenUp { .. } => Self::GeneralFailure,
             OpenError::Refused { status, .. } => match *status {
                 StatusCode::FORBIDDEN => Self::NotAllowed,
                 StatusCode::BAD_GATEWAY => Self::ConnectionRefused,

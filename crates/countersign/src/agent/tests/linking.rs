@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use countersign_channel::identity::{SpiffeId, TrustDomain};
-use countersign_channel::tunnel::{Limits, Mux, Tunnel};
+use countersign_channel::tunnel::{Early, Limits, Mux, Tunnel};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -271,6 +271,21 @@ async fn a_token_is_renewed_at_two_thirds_on_draining_channels_too() {
     tokio::time::sleep(Duration::from_secs(410)).await;
     let after = linked.gateway.tokens.load(Ordering::SeqCst);
     assert_eq!(after - before, 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_program_said_goes_with_the_second_attempt_too() {
+    let linked = Linked::steady();
+    linked.is_connected(true).await;
+    linked.gateway.oldest_token.store(1, Ordering::SeqCst);
+    let (service, mut early) = ("echo:7".parse().unwrap(), Early::of(&b"hello"[..]));
+    let opened = linked
+        .link
+        .open_saying(&service, Carriage::Shared, &mut early)
+        .await;
+    let mut answer = [0; 5];
+    opened.unwrap().read_exact(&mut answer).await.unwrap();
+    assert_eq!((&answer, &**early.said()), (b"hello", &b"hello"[..]));
 }
 
 #[tokio::test(start_paused = true)]

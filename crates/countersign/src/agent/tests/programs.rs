@@ -7,6 +7,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use countersign_channel::tunnel::Early;
 use http::StatusCode;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream, UnixStream};
@@ -52,11 +53,15 @@ impl Gateway {
 impl Open for Gateway {
     type Stream = TcpStream;
 
-    async fn open(
+    async fn open_saying<R>(
         &self,
         service: &ServiceName,
         carriage: Carriage,
-    ) -> Result<TcpStream, OpenError> {
+        _: &mut Early<R>,
+    ) -> Result<TcpStream, OpenError>
+    where
+        R: AsyncRead + Send + Unpin,
+    {
         let name = service.to_string();
         self.opened.lock().unwrap().push((name.clone(), carriage));
         let address = match name.as_str() {

@@ -6,6 +6,7 @@ mod bearers;
 mod certificates;
 mod clients;
 mod cuts;
+mod early;
 mod exceptions;
 mod hostile;
 mod http1;
