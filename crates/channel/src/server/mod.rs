@@ -56,8 +56,8 @@ pub struct Prepared(Live);
 
 /// A channel that stands.
 pub struct Accepted<IO> {
-    /// The encrypted stream.
-    pub stream: TlsStream<IO>,
+    /// The encrypted stream, on the heap: it is handed on from task to task, and each would keep room for it.
+    pub stream: Box<TlsStream<IO>>,
     /// What came of the handshake.
     pub record: ChannelRecord,
     /// Whether it is an agent or another client.
@@ -206,12 +206,10 @@ impl Acceptor {
             .unwrap_or_else(|| live.choose(&record.offered, peer_address.ip(), Timestamp::now()));
         record.kind = Some(choice.kind);
         record.exception.clone_from(&choice.exception);
-        match self
-            .handshake(start, &choice, &record.offered, deadline)
-            .await
-        {
+        let handshake = self.handshake(start, &choice, &record.offered, deadline);
+        match Box::pin(handshake).await {
             Ok(mut stream) if choice.is_challenge => {
-                opening::hang_up(&mut stream).await;
+                Box::pin(opening::hang_up(&mut stream)).await;
                 Err(refused(record, Refusal::AcmeChallenge))
             }
             Ok(stream) => accepted(stream, record, &choice),
@@ -243,7 +241,7 @@ impl Acceptor {
         choice: &Choice,
         offer: &Offer,
         deadline: Instant,
-    ) -> Result<TlsStream<IO>, Refusal>
+    ) -> Result<Box<TlsStream<IO>>, Refusal>
     where
         IO: AsyncRead + AsyncWrite + Unpin,
     {
@@ -252,7 +250,7 @@ impl Acceptor {
         match place.hold(timeout_at(deadline, handshake)).await {
             None => Err(Refusal::Crowded),
             Some(Err(_)) => Err(Refusal::HandshakeTimeout),
-            Some(Ok(Ok(stream))) => Ok(stream),
+            Some(Ok(Ok(stream))) => Ok(Box::new(stream)),
             Some(Ok(Err((error, mut io)))) => {
                 place.hold(opening::hang_up(&mut io)).await;
                 let seen = refusal::of_io(&error, offer, choice.exception.is_some());
@@ -318,7 +316,7 @@ fn refused(mut record: ChannelRecord, refusal: Refusal) -> Refused {
 }
 
 fn accepted<IO>(
-    stream: TlsStream<IO>,
+    stream: Box<TlsStream<IO>>,
     mut record: ChannelRecord,
     choice: &Choice,
 ) -> Result<Accepted<IO>, Refused> {

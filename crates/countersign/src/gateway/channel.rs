@@ -40,8 +40,8 @@ pub(crate) async fn serve(gateway: Arc<Gateway>, accepted: Accepted<TcpStream>, 
     let (client, streams) = (Client::new(&gateway, channel), TaskTracker::new());
     let carried = async {
         let end = match alpn {
-            Some("h2") => http2::serve(&client, stream, &streams).await,
-            _ => http1::serve(&client, stream).await,
+            Some("h2") => Box::pin(http2::serve(&client, stream, &streams)).await,
+            _ => Box::pin(http1::serve(&client, stream)).await,
         };
         streams.close();
         streams.wait().await;

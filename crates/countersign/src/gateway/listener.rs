@@ -175,11 +175,12 @@ async fn connection(
     // What the kernel queues is what a small stream waits behind: a bulk stream fills no more than this.
     let _ = socket2::SockRef::from(&tcp).set_tcp_notsent_lowat(NOTSENT_LOWAT);
     let Ok(local) = tcp.local_addr() else { return };
-    match acceptor.accept(tcp, peer).await {
+    // Each step is boxed, so that a channel that stands does not carry the room for its handshake about.
+    match Box::pin(acceptor.accept(tcp, peer)).await {
         // A place is for a channel that stands: handshakes have limits of their own, and one who never finishes his must
         // not take the place of one who does.
         Ok(accepted) => match places.take(&gateway.live, &accepted.record).await {
-            Some(_place) => channel::serve(gateway, accepted, local).await,
+            Some(_place) => Box::pin(channel::serve(gateway, accepted, local)).await,
             None => {
                 let listener = &accepted.record.listener;
                 tracing::warn!(listener, %peer, "there are as many channels as `limits.channels` allows");
