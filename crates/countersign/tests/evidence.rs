@@ -1,7 +1,13 @@
 //! `countersign attest verify` on evidence that real hardware made, in the files that it comes in.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on says where it stopped")]
-#![expect(clippy::print_stderr, reason = "vectors that are absent are said to be")]
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test that cannot go on says where it stopped"
+)]
+#![expect(
+    clippy::print_stderr,
+    reason = "vectors that are absent are said to be"
+)]
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -50,25 +56,43 @@ const SNP: &str = "report_milan.hex --certificate vcek_milan.der --certificate-c
 
 #[test]
 fn an_snp_report_holds() {
-    holds(SNP, &["sev-snp, by AMD", "debug = no", "measured  measurement = "]);
+    holds(
+        SNP,
+        &["sev-snp, by AMD", "debug = no", "measured  measurement = "],
+    );
 }
 
 #[test]
 fn an_snp_report_for_another_question_is_refused() {
     let asked = format!("{SNP} --question {}", "00".repeat(64));
     refused(&asked, 1, "the evidence does not hold");
-    refused(&format!("{SNP} --question 00"), 2, "has 1 bytes, and such evidence holds 64");
+    refused(
+        &format!("{SNP} --question 00"),
+        2,
+        "has 1 bytes, and such evidence holds 64",
+    );
 }
 
 #[test]
 fn an_snp_report_without_the_chips_certificate_cannot_be_told() {
-    refused("report_milan.hex", 2, "cannot be checked without `--certificate`");
+    refused(
+        "report_milan.hex",
+        2,
+        "cannot be checked without `--certificate`",
+    );
 }
 
 #[test]
 fn a_nitro_document_holds_in_its_time_and_not_after_it() {
-    holds("nitro.cose --at 2025-01-06T16:10:00Z", &["nitro, by AWS", "pcr.sha384.0"]);
-    refused("nitro.cose --at 2026-01-01T00:00:00Z", 1, "the evidence does not hold");
+    holds(
+        "nitro.cose --at 2025-01-06T16:10:00Z",
+        &["nitro, by AWS", "pcr.sha384.0"],
+    );
+    refused(
+        "nitro.cose --at 2026-01-01T00:00:00Z",
+        1,
+        "the evidence does not hold",
+    );
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 mod agentless;
 mod answers;
+mod attestation;
 mod bearers;
 mod certificates;
 mod clients;
