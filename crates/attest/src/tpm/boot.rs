@@ -14,7 +14,7 @@ use crate::hex;
 /// The facts of events that replay.
 pub(super) fn facts(events: &[&Event], bank: HashAlgorithm) -> BTreeMap<&'static str, Fact> {
     let mut facts = BTreeMap::new();
-    for (name, fact) in events.iter().filter_map(|event| variable(event, bank)) {
+    for (name, fact) in firmwares_own(events, bank).filter_map(|event| variable(event, bank)) {
         facts.entry(name).or_insert(fact);
     }
     for (name, is_one) in IMAGES {
@@ -25,10 +25,23 @@ pub(super) fn facts(events: &[&Event], bank: HashAlgorithm) -> BTreeMap<&'static
             facts.insert(name, Fact::List(digests));
         }
     }
-    if let Some(line) = events.iter().find_map(|event| command_line(event, bank)) {
+    if let Some(line) = command_line(events, bank) {
         facts.insert("kernel_command_line", Fact::Text(line));
     }
     facts
+}
+
+/// What the firmware measured into PCR 7 before it started anything: a separator ends it, which is known by its digest.
+///
+/// Who controls the running system can call the firmware's event something else and measure a nicer one, but only after the separator.
+/// Where there is none, nothing tells the two apart.
+fn firmwares_own<'a>(
+    events: &'a [&'a Event],
+    bank: HashAlgorithm,
+) -> impl Iterator<Item = &'a Event> {
+    let of_pcr = move || events.iter().filter(|event| event.pcr == 7);
+    let end = of_pcr().position(|event| event.is_measured_data(bank, &SEPARATOR));
+    of_pcr().take(end.unwrap_or_default()).copied()
 }
 
 /// What an event is, for people: its kind and, where it has one, a name.
@@ -63,15 +76,38 @@ fn variable(event: &Event, bank: HashAlgorithm) -> Option<(&'static str, Fact)> 
     })
 }
 
-/// The kernel's command line: systemd measures it in UTF-16 into PCR 12, GRUB as `kernel_cmdline: …` into PCR 8, without that word.
-fn command_line(event: &Event, bank: HashAlgorithm) -> Option<String> {
-    if event.pcr == 12 && event.is_measured_data(bank, &event.data) {
-        return utf16(&event.data);
-    }
-    let line = event.data.strip_prefix(b"kernel_cmdline: ")?;
-    let line = line.strip_suffix(b"\0").unwrap_or(line);
-    let measured = event.pcr == 8 && event.is_measured_data(bank, line);
-    measured.then(|| String::from_utf8_lossy(line).into_owned())
+/// The kernel's command line: systemd measures it first into PCR 12, in UTF-16; GRUB into PCR 8, among its commands.
+fn command_line(events: &[&Event], bank: HashAlgorithm) -> Option<String> {
+    let first = events.iter().find(|event| event.pcr == 12);
+    let systemd = first.filter(|event| event.is_measured_data(bank, &event.data));
+    systemd
+        .and_then(|event| utf16(&event.data))
+        .or_else(|| grub_command_line(events, bank))
+}
+
+/// GRUB writes a word before each line that it measures without that word. An event whose line is not what was measured ends the
+/// search: it may hide the true command line. The word itself is not measured, so a policy that rests on one line names the PCR too.
+fn grub_command_line(events: &[&Event], bank: HashAlgorithm) -> Option<String> {
+    let events = events.iter().filter(|event| event.pcr == 8);
+    let lines = events.map_while(|event| grub_line(event, bank));
+    let mut lines = lines.filter(|(word, _)| *word == KERNEL_COMMAND_LINE);
+    let (_, line) = lines.next()?;
+    Some(String::from_utf8_lossy(line).into_owned())
+}
+
+/// The word and the line, where the line is what was measured.
+fn grub_line<'a>(event: &'a Event, bank: HashAlgorithm) -> Option<(&'static str, &'a [u8])> {
+    let data = event.data.strip_suffix(b"\0").unwrap_or(&event.data);
+    let mut lines = GRUB_WORDS
+        .iter()
+        .filter_map(|word| Some((*word, data.strip_prefix(word.as_bytes())?)));
+    lines
+        .find(|(_, line)| event.is_measured_data(bank, line))
+        .or_else(|| {
+            event
+                .is_measured_data(bank, &event.data)
+                .then_some(("", data))
+        })
 }
 
 fn variable_name(data: &[u8]) -> Option<String> {
@@ -161,6 +197,13 @@ const KINDS: [(u32, &str); 16] = [
     (0x8000_0007, "firmware action"),
     (EV_EFI_VARIABLE_AUTHORITY, "authority"),
 ];
+
+/// Section 10.4.1, `EV_SEPARATOR`: what is measured when nothing failed.
+const SEPARATOR: [u8; 4] = [0; 4];
+
+const KERNEL_COMMAND_LINE: &str = "kernel_cmdline: ";
+
+const GRUB_WORDS: [&str; 3] = ["grub_cmd: ", KERNEL_COMMAND_LINE, "module_cmdline: "];
 
 /// `Calling EFI Application from Boot Option`, and the four bytes of a separator.
 const LONGEST_REMARK: usize = 64;

@@ -104,11 +104,15 @@ impl EventLog {
         Ok(log)
     }
 
-    /// Checks that the events make the quoted values, and gives those that went into a quoted PCR.
+    /// Checks that the events make the quoted values, and gives those whose digests in `bank` went into a quoted PCR.
     ///
-    /// Events of PCRs that are not quoted are nobody's word and are left out. A bank that the log does not cover is left out too; one
-    /// bank has to be covered.
-    pub(super) fn replayed(&self, quoted: &PcrValues) -> Result<Vec<&Event>, EventLogError> {
+    /// All else is nobody's word and is left out: events of PCRs that are not quoted, that are quoted in another bank alone (an event's
+    /// digest there vouches for none here), or that are reset while the machine runs.
+    pub(super) fn replayed(
+        &self,
+        quoted: &PcrValues,
+        bank: HashAlgorithm,
+    ) -> Result<Vec<&Event>, EventLogError> {
         for (bank, pcr, value) in quoted.iter() {
             if pcr >= FIRST_RESETTABLE {
                 continue;
@@ -124,7 +128,10 @@ impl EventLog {
             }
         }
         let covers = |event: &&Event| {
-            event.kind != EV_NO_ACTION && quoted.iter().any(|(_, pcr, _)| pcr == event.pcr)
+            event.kind != EV_NO_ACTION
+                && event.pcr < FIRST_RESETTABLE
+                && event.digests.contains_key(&bank)
+                && quoted.value(bank, event.pcr).is_some()
         };
         Ok(self.events.iter().filter(covers).collect())
     }

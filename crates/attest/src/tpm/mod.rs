@@ -17,8 +17,6 @@ mod quote;
 mod reference;
 mod wire;
 
-use std::collections::BTreeMap;
-
 use jiff::Timestamp;
 
 pub use attestation_key::{AttestationKey, AttestationKeyError};
@@ -78,12 +76,13 @@ pub fn appraise(
     log: Option<&EventLog>,
     now: Timestamp,
 ) -> Result<(Appraisal, MachineState), EventLogError> {
+    let bank = quote.pcrs.iter().next().map(|(bank, ..)| bank);
+    let bank = bank.unwrap_or(HashAlgorithm::Sha256);
     let events = match log {
-        Some(log) => log.replayed(&quote.pcrs)?,
+        Some(log) => log.replayed(&quote.pcrs, bank)?,
         None => Vec::new(),
     };
-    let bank = quote.pcrs.iter().next().map(|(bank, ..)| bank);
-    let mut facts = bank.map_or_else(BTreeMap::new, |bank| boot::facts(&events, bank));
+    let mut facts = boot::facts(&events, bank);
     let firmware = format!("{:#018x}", quote.firmware_version);
     facts.insert("tpm_firmware", Fact::Text(firmware));
     let state = MachineState::new(&quote.pcrs, &events, quote.firmware_version);
