@@ -4,6 +4,7 @@ mod appraisal;
 pub mod azure;
 mod chain;
 pub mod dcap;
+mod ear;
 mod evidence;
 mod freshness;
 mod hex;
@@ -15,5 +16,6 @@ pub mod tpm;
 
 pub use appraisal::{Appraisal, Fact, Freshness, Measurement, Technology, Unchecked};
 pub use chain::{ChainError, RootKeys};
+pub use ear::{Ear, Tier, Verifier};
 pub use evidence::{Evidence, EvidenceError};
 pub use freshness::WrongBinding;
