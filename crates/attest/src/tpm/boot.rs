@@ -96,7 +96,7 @@ fn grub_command_line(events: &[&Event], bank: HashAlgorithm) -> Option<String> {
 }
 
 /// The word and the line, where the line is what was measured.
-fn grub_line<'a>(event: &'a Event, bank: HashAlgorithm) -> Option<(&'static str, &'a [u8])> {
+fn grub_line(event: &Event, bank: HashAlgorithm) -> Option<(&'static str, &[u8])> {
     let data = event.data.strip_suffix(b"\0").unwrap_or(&event.data);
     let mut lines = GRUB_WORDS
         .iter()
