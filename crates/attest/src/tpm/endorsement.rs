@@ -287,7 +287,7 @@ impl TpmRoots {
         let others: Vec<_> = others
             .map(|der| CertificateDer::from(der.as_ref()))
             .collect();
-        let usage = KeyUsage::required_if_present(EK_CERTIFICATE);
+        let usage = KeyUsage::required(EK_CERTIFICATE);
         EndEntityCert::try_from(leaf)
             .map_err(untrusted)?
             .verify_for_usage(
@@ -339,7 +339,7 @@ const REQUIRED: [(u32, &str); 5] = [
     Attributes::SENSITIVE_DATA_ORIGIN,
 ];
 
-/// `tcg-kp-EKCertificate`, 2.23.133.8.1, as it is encoded. Some makers leave the extension out.
+/// `tcg-kp-EKCertificate`, 2.23.133.8.1, as it is encoded: a maker has other certificates too. Whose TPM lacks it is listed by its hash.
 const EK_CERTIFICATE: &[u8] = &[0x67, 0x81, 0x05, 0x08, 0x01];
 
 const TPM_MANUFACTURER: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.23.133.2.1");
