@@ -12,10 +12,13 @@ use countersign_channel::identity::{
     KeyAlgorithm, KeyError, Leaf, PrivateKey, ProvenKey, RequestError, SignedTrustBundle, SpiffeId,
     SpkiHash, Svid, SvidError, TrustBundle, TrustDomain, TrustDomainKey, Validity,
 };
-use jiff::Timestamp;
+use countersign_hsm::SigningKey;
+use jiff::{SignedDuration, Timestamp};
 use rustls_pki_types::CertificateDer;
+use tokio::runtime::RuntimeFlavor;
 use tokio::sync::{Mutex, watch};
 
+use crate::hardware::AuthorityKey;
 use crate::report::Report;
 use crate::root_key::{RootKey, RootKeyError};
 use crate::state::State;
@@ -25,6 +28,8 @@ use crate::store::{BundleDocument, Initial, SealedSecret, SecretKind, StoreError
 pub(crate) struct AuthorityService {
     state: Arc<State>,
     root: Arc<RootKey>,
+    /// The key of anchors of its algorithm, instead of one that is drawn.
+    in_token: Option<SigningKey>,
     gateway: SpiffeId,
     key: TrustDomainKey,
     trust: ArcSwap<TrustBundle>,
@@ -95,18 +100,19 @@ pub(crate) struct Issued {
 ///
 /// There is no randomness.
 pub(crate) fn begin(
-    trust_domain: &TrustDomain,
-    profiles: &[Profile],
-    root: &RootKey,
+    (trust_domain, profiles): (&TrustDomain, &[Profile]),
+    (root, in_token): (&RootKey, Option<&SigningKey>),
     now: Timestamp,
 ) -> Result<Initial, AuthorityServiceError> {
     let key = TrustDomainKey::generate()?;
     let mut secrets = vec![seal(root, SecretKind::TrustDomainKey, key.key(), now)?];
     let mut anchors = Vec::new();
     for algorithm in anchor_algorithms(profiles) {
-        let authority =
-            Authority::generate(trust_domain.clone(), algorithm, Validity::anchor(now))?;
-        secrets.push(seal(root, SecretKind::Anchor, authority.key(), now)?);
+        let key = anchor_key(algorithm, in_token)?;
+        let authority = Authority::begin(trust_domain.clone(), key, Validity::anchor(now))?;
+        if !authority.key().is_elsewhere() {
+            secrets.push(seal(root, SecretKind::Anchor, authority.key(), now)?);
+        }
         anchors.push(authority.anchor().clone());
     }
     let draft = BundleDraft {
@@ -124,15 +130,15 @@ pub(crate) fn begin(
 }
 
 impl AuthorityService {
-    /// Opens the authority's keys.
+    /// Opens the authority's keys; one may be `in_token`.
     ///
     /// # Errors
     ///
     /// The store or a key in it cannot be used.
     pub(crate) fn load(
         (trust_domain, gateway_name): (&TrustDomain, &str),
-        state: &Arc<State>,
-        root: &Arc<RootKey>,
+        (state, root): (&Arc<State>, &Arc<RootKey>),
+        in_token: Option<SigningKey>,
         secrets: &[SealedSecret],
     ) -> Result<Self, AuthorityServiceError> {
         let mut keys = open_all(root, SecretKind::TrustDomainKey, secrets)?;
@@ -148,7 +154,10 @@ impl AuthorityService {
         let trust =
             SignedTrustBundle::from_json(&stored.document)?.verify(&key.pin(), trust_domain)?;
         let mut anchors = Vec::new();
-        for key in open_all(root, SecretKind::Anchor, secrets)? {
+        let elsewhere = in_token.as_ref().map(AuthorityKey::private_key);
+        let mut keys = open_all(root, SecretKind::Anchor, secrets)?;
+        keys.extend(elsewhere.transpose()?);
+        for key in keys {
             let anchor = trust
                 .anchors()
                 .iter()
@@ -164,6 +173,7 @@ impl AuthorityService {
         Ok(Self {
             state: Arc::clone(state),
             root: Arc::clone(root),
+            in_token,
             gateway: trust_domain.gateway(gateway_name)?,
             key,
             trust: ArcSwap::from_pointee(trust),
@@ -245,7 +255,8 @@ impl AuthorityService {
         self.replace_svids(&due, now)
     }
 
-    /// Issues a certificate, good for an hour, under the newest anchor that goes with the key.
+    /// Issues a certificate, good for an hour, under the newest anchor that goes with the key and that every agent has taken
+    /// by now; else under the oldest.
     ///
     /// # Errors
     ///
@@ -261,9 +272,15 @@ impl AuthorityService {
         let fits = |anchor: &&Arc<Authority>| {
             anchor.key().algorithm().is_post_quantum() == algorithm.is_post_quantum()
         };
-        let anchor = anchors.iter().rev().find(fits);
-        let anchor = anchor.ok_or(AuthorityServiceError::Absent { what: "anchor" })?;
-        let leaf = anchor.issue(key, id, Validity::leaf(now))?;
+        let newest = anchors.iter().rev().find(fits);
+        let newest = newest.ok_or(AuthorityServiceError::Absent { what: "anchor" })?;
+        let alike = |anchor: &&Arc<Authority>| anchor.key().algorithm() == newest.key().algorithm();
+        let known = |anchor: &&Arc<Authority>| anchor.anchor().not_before() + KNOWN_AFTER <= now;
+        let known = anchors.iter().rev().filter(alike).find(known);
+        let anchor = known
+            .or_else(|| anchors.iter().find(alike))
+            .unwrap_or(newest);
+        let leaf = beside_tasks(anchor, || anchor.issue(key, id, Validity::leaf(now)))?;
         let read = Leaf::unverified(&leaf).map_err(SvidError::from)?;
         let serial = read.serial().to_owned();
         Ok(Issued {
@@ -273,11 +290,14 @@ impl AuthorityService {
         })
     }
 
+    /// Whether there is an anchor of this algorithm; of a key that lives elsewhere, that very one.
     fn has_anchor(&self, algorithm: KeyAlgorithm) -> bool {
-        self.anchors
-            .load()
-            .iter()
-            .any(|anchor| anchor.key().algorithm() == algorithm)
+        let wanted = self.in_token.as_ref();
+        let wanted = wanted.filter(|key| AuthorityKey::algorithm(key) == Some(algorithm));
+        self.anchors.load().iter().any(|anchor| {
+            anchor.key().algorithm() == algorithm
+                && (wanted.is_none() || anchor.key().is_elsewhere())
+        })
     }
 
     async fn add_anchor(
@@ -287,8 +307,8 @@ impl AuthorityService {
     ) -> Result<(), AuthorityServiceError> {
         let trust = self.trust();
         let trust_domain = trust.trust_domain().clone();
-        let authority =
-            Authority::generate(trust_domain.clone(), algorithm, Validity::anchor(now))?;
+        let key = anchor_key(algorithm, self.in_token.as_ref())?;
+        let authority = Authority::begin(trust_domain.clone(), key, Validity::anchor(now))?;
         let mut draft = BundleDraft {
             trust_domain: trust_domain.clone(),
             version: trust.version() + 1,
@@ -298,8 +318,10 @@ impl AuthorityService {
         draft.anchors.push(authority.anchor().clone());
         let signed = self.key.sign(&draft)?;
         // The key first: a bundle whose anchor nobody can use would be worse than a key that no bundle names.
-        let secret = seal(&self.root, SecretKind::Anchor, authority.key(), now)?;
-        self.state.put_secret(secret, now).await?;
+        if !authority.key().is_elsewhere() {
+            let secret = seal(&self.root, SecretKind::Anchor, authority.key(), now)?;
+            self.state.put_secret(secret, now).await?;
+        }
         self.state.publish_bundle(document(&signed, &draft)).await?;
         self.trust
             .store(Arc::new(signed.verify(&self.key.pin(), &trust_domain)?));
@@ -341,6 +363,31 @@ impl AuthorityService {
         Ok(Svid::new(issued.chain, Arc::new(key))?)
     }
 }
+
+/// A key in a token may block, and tasks must not wait for it.
+fn beside_tasks<T>(anchor: &Authority, issue: impl FnOnce() -> T) -> T {
+    let many = tokio::runtime::Handle::try_current()
+        .is_ok_and(|runtime| runtime.runtime_flavor() == RuntimeFlavor::MultiThread);
+    match anchor.key().is_elsewhere() && many {
+        true => tokio::task::block_in_place(issue),
+        false => issue(),
+    }
+}
+
+/// The key in the token if it is of this algorithm, else a fresh one.
+fn anchor_key(
+    algorithm: KeyAlgorithm,
+    in_token: Option<&SigningKey>,
+) -> Result<PrivateKey, KeyError> {
+    match in_token.filter(|key| AuthorityKey::algorithm(key) == Some(algorithm)) {
+        Some(key) => AuthorityKey::private_key(key),
+        None => PrivateKey::generate(algorithm),
+    }
+}
+
+/// Agents take a new bundle when they renew their certificate, which lives an hour. What an anchor issues before that, they
+/// do not trust. The five minutes by which an anchor is dated back come on top.
+const KNOWN_AFTER: SignedDuration = SignedDuration::from_mins(65);
 
 fn anchor_algorithms(profiles: &[Profile]) -> Vec<KeyAlgorithm> {
     let wanted = |algorithm: &KeyAlgorithm| {

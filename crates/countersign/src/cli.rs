@@ -1,5 +1,6 @@
 //! The command line: verbs on nouns.
 
+mod hsm;
 mod tools;
 
 use std::path::PathBuf;
@@ -10,6 +11,7 @@ use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use jiff::{Span, SpanRelativeTo, Timestamp};
 
+pub(crate) use self::hsm::HsmCommand;
 pub(crate) use self::tools::{
     KeyCommand, KeyPurpose, PasetoVersion, SecretOutput, TokenCommand, TokenCreate, TokenVerify,
 };
@@ -73,6 +75,9 @@ pub(crate) enum Command {
     /// PASETO keys: make, name, wrap and protect them.
     #[command(subcommand)]
     Key(KeyCommand),
+    /// Keys in an HSM, by PKCS#11: docs/hsm.md.
+    #[command(subcommand)]
+    Hsm(HsmCommand),
     /// PASETO tokens: mint, verify and inspect them.
     #[command(subcommand)]
     Token(TokenCommand),

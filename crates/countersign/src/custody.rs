@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use countersign_channel::Profile;
 use countersign_channel::identity::TrustDomain;
+use countersign_hsm::HsmError;
 use countersign_paseto::KeyId;
 use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
@@ -15,9 +16,10 @@ use crate::acme::Acme;
 use crate::audit::{Audit, AuditError, Event, WhenUnwritable};
 use crate::authority::{self, AuthorityService, AuthorityServiceError};
 use crate::bearer::BearerTokens;
-use crate::config::IdentityVersion;
+use crate::config::{IdentityVersion, KeysConfig};
 use crate::enrolment::EnrolmentService;
-use crate::identity::IdentityTokens;
+use crate::hardware::Hardware;
+use crate::identity::{IdentityTokens, UnfitIdentityKey};
 use crate::report::Report;
 use crate::root_key::{RootKey, RootKeyError};
 use crate::rotation::RotationError;
@@ -33,6 +35,7 @@ pub(crate) struct CustodyConfig {
     /// Of all listeners.
     pub(crate) profiles: Vec<Profile>,
     pub(crate) identity: IdentityVersion,
+    pub(crate) keys: KeysConfig,
     pub(crate) store_file: PathBuf,
     pub(crate) root_key_file: PathBuf,
     pub(crate) audit_file: PathBuf,
@@ -50,6 +53,7 @@ pub(crate) struct Custody {
     pub(crate) bearers: Arc<BearerTokens>,
     pub(crate) acme: Arc<Acme>,
     pub(crate) audit: Arc<Audit>,
+    pub(crate) hardware: Arc<Hardware>,
     root: Arc<RootKey>,
 }
 
@@ -63,6 +67,12 @@ pub(crate) enum CustodyError {
     /// The root key cannot be used.
     #[error(transparent)]
     RootKey(#[from] RootKeyError),
+    /// A key in a PKCS#11 token cannot be used.
+    #[error(transparent)]
+    Hardware(#[from] HsmError),
+    /// A key in a PKCS#11 token does not sign identity tokens.
+    #[error(transparent)]
+    IdentityKey(#[from] UnfitIdentityKey),
     /// The authority cannot be used.
     #[error(transparent)]
     Authority(#[from] AuthorityServiceError),
@@ -83,6 +93,8 @@ impl Report for CustodyError {
         match self {
             Self::Store(error) => error.hint(),
             Self::RootKey(error) => error.hint(),
+            Self::Hardware(error) => error.hint(),
+            Self::IdentityKey(error) => error.hint(),
             Self::Authority(error) => error.hint(),
             Self::Audit(error) => error.hint(),
             Self::OtherTrustDomain { stored, .. } => Some(format!(
@@ -97,6 +109,7 @@ impl From<RotationError> for CustodyError {
         match error {
             RotationError::Root(error) => Self::RootKey(error),
             RotationError::Store(error) => Self::Store(error),
+            RotationError::Elsewhere(error) => Self::IdentityKey(error),
         }
     }
 }
@@ -111,13 +124,18 @@ impl Custody {
         // The store first: its lock keeps a second gateway away from the other files.
         let store = SqliteStore::open(&config.store_file).await?;
         let audit = Arc::new(Audit::open(&config.audit_file, config.when_unaudited)?);
-        let root = Arc::new(open_root(&store, config, now).await?);
+        let hardware = open_hardware(&config.keys).await?;
+        let root = Arc::new(open_root(&store, (config, &hardware), now).await?);
         let (state, secrets) = State::load(Arc::new(store)).await?;
         let names = (&config.trust_domain, config.gateway.as_str());
-        let authority = Arc::new(AuthorityService::load(names, &state, &root, &secrets)?);
+        let keeping = (&state, &root);
+        let in_token = hardware.authority.clone();
+        let authority = AuthorityService::load(names, keeping, in_token, &secrets)?;
+        let authority = Arc::new(authority);
         let access = AccessTokens::load(config.trust_domain.clone(), &state, &root, &secrets)?;
         let access = Arc::new(access);
-        let identity = IdentityTokens::load(&config.trust_domain, (&state, &root), &secrets)?;
+        let in_token = hardware.identity.as_ref();
+        let identity = IdentityTokens::load(&config.trust_domain, keeping, in_token, &secrets)?;
         let acme = Acme::load(&state, &root, &secrets)?;
         let enrolment = EnrolmentService::load(
             (&state, &root),
@@ -127,7 +145,6 @@ impl Custody {
             Arc::clone(&audit),
         )?;
         let enrolment = Arc::new(enrolment);
-        let keeping = (&state, &root);
         let bearers =
             BearerTokens::load(&config.trust_domain, keeping, &secrets, Arc::clone(&audit))?;
         let custody = Self {
@@ -139,6 +156,7 @@ impl Custody {
             bearers: Arc::new(bearers),
             acme: Arc::new(acme),
             audit,
+            hardware: Arc::new(hardware),
             root,
         };
         let version = config.identity;
@@ -239,22 +257,34 @@ impl Custody {
     }
 }
 
+/// Modules may block for as long as they like, so they are opened beside the runtime.
+async fn open_hardware(keys: &KeysConfig) -> Result<Hardware, HsmError> {
+    let keys = keys.clone();
+    let opened = tokio::task::spawn_blocking(move || Hardware::open(&keys)).await;
+    opened.expect("it does not panic, and nobody cancels it")
+}
+
 /// The root key that belongs to the database; a first start draws it, and the trust domain's keys under it.
 async fn open_root(
     store: &SqliteStore,
-    config: &CustodyConfig,
+    (config, hardware): (&CustodyConfig, &Hardware),
     now: Timestamp,
 ) -> Result<RootKey, CustodyError> {
     let file = &config.root_key_file;
     let stored = store.load().await?.trust_domain;
-    let root = match (RootKey::read(file)?, &stored) {
+    let protection = &hardware.root;
+    let root = match (RootKey::read(file, protection)?, &stored) {
         (Some(root), _) => root,
-        (None, None) => RootKey::create(file)?,
+        (None, None) => RootKey::create(file, protection)?,
         (None, Some(_)) => return Err(RootKeyError::Missing { file: file.clone() }.into()),
     };
     match stored {
         None => {
-            let first = authority::begin(&config.trust_domain, &config.profiles, &root, now)?;
+            let first = authority::begin(
+                (&config.trust_domain, &config.profiles),
+                (&root, hardware.authority.as_ref()),
+                now,
+            )?;
             store.initialise(&first).await?;
         }
         Some(stored) if stored != config.trust_domain.as_str() => {

@@ -5,6 +5,7 @@
 //! principal, and again at half its life, so that what a request costs is a look into its channel's [`IdentityCache`].
 
 mod cache;
+mod elsewhere;
 mod published;
 
 use std::fmt::Display;
@@ -13,17 +14,20 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use countersign_channel::identity::TrustDomain;
+use countersign_hsm::SigningKey;
 use countersign_paseto::{Claims, KeyId, MintError, SystemRandom};
 use countersign_policy::{Appraisal, AppraisalResult, Facts, Principal};
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 
 pub(crate) use self::cache::IdentityCache;
+use self::elsewhere::Elsewhere;
+pub(crate) use self::elsewhere::{IdentityError, UnfitIdentityKey};
 #[cfg(test)]
 pub(crate) use self::published::IdentityKey;
 pub(crate) use self::published::PublishedKeys;
 use crate::config::IdentityVersion;
-use crate::root_key::{RootKey, RootKeyError};
+use crate::root_key::RootKey;
 use crate::rotation::{KeyForm, RotatingRing, RotationError, Schedule};
 use crate::state::State;
 use crate::store::{SealedSecret, SecretKind};
@@ -32,6 +36,8 @@ use crate::store::{SealedSecret, SecretKind};
 pub(crate) struct IdentityTokens {
     v4: RotatingRing,
     v5: RotatingRing,
+    /// Signs instead of both, where the configuration names a key that lives elsewhere.
+    elsewhere: Option<Elsewhere>,
     version: ArcSwap<IdentityVersion>,
     issuer: String,
 }
@@ -40,7 +46,7 @@ pub(crate) struct IdentityTokens {
 #[derive(Clone, Copy)]
 pub(crate) struct Call<'a> {
     /// The channel's id, as log, audit and `sessions` have it.
-    pub(crate) channel: &'a dyn Display,
+    pub(crate) channel: &'a (dyn Display + Sync),
     /// Whether the channel's key exchange holds against a quantum computer.
     pub(crate) post_quantum: bool,
     /// Who calls, as it was proven.
@@ -89,16 +95,26 @@ struct ChannelClaims<'a> {
 }
 
 impl IdentityTokens {
-    /// Opens the key rings of identity tokens. They are [prepared](Self::prepare) before one signs.
+    /// Opens the key rings of identity tokens. They are [prepared](Self::prepare) before one signs. With a key `in_token`,
+    /// that one signs, and the rings are there for tokens from before.
     ///
     /// # Errors
     ///
-    /// A key in the store does not open.
+    /// A key in the store does not open, or the one in the token signs no version.
     pub(crate) fn load(
         trust_domain: &TrustDomain,
         (state, root): (&Arc<State>, &Arc<RootKey>),
+        in_token: Option<&SigningKey>,
         secrets: &[SealedSecret],
-    ) -> Result<Self, RootKeyError> {
+    ) -> Result<Self, RotationError> {
+        let elsewhere = match in_token {
+            None => None,
+            Some(key) => {
+                let found = key.public_key().algorithm();
+                let signer = Elsewhere::new(key);
+                Some(signer.ok_or_else(|| elsewhere::unfit(found, IdentityVersion::default()))?)
+            }
+        };
         let ring = |form| {
             let parts = (Arc::clone(state), Arc::clone(root));
             RotatingRing::load((SecretKind::IdentityKey, form), SCHEDULE, parts, secrets)
@@ -106,6 +122,7 @@ impl IdentityTokens {
         Ok(Self {
             v4: ring(KeyForm::V4Secret)?,
             v5: ring(KeyForm::V5Secret)?,
+            elsewhere,
             version: ArcSwap::default(),
             issuer: format!("spiffe://{trust_domain}"),
         })
@@ -115,8 +132,12 @@ impl IdentityTokens {
     ///
     /// # Errors
     ///
-    /// No key is in its time, or there is no randomness.
-    pub(crate) fn mint(&self, call: Call<'_>, now: Timestamp) -> Result<String, MintError> {
+    /// No key is in its time, there is no randomness, or the token that holds the key is out of reach.
+    pub(crate) async fn mint(
+        &self,
+        call: Call<'_>,
+        now: Timestamp,
+    ) -> Result<String, IdentityError> {
         let (principal, channel) = (call.facts.principal(), call.facts.channel());
         let claims = Claims::new(IdentityClaims {
             principal,
@@ -136,18 +157,24 @@ impl IdentityTokens {
         .not_before(now)
         .expires_at(now + LIFETIME)
         .token_id(crate::random::id());
+        if let Some(elsewhere) = &self.elsewhere {
+            return elsewhere.mint(&claims).await;
+        }
         let rings = self.rings(**self.version.load());
         let mut signing = rings.iter().filter(|ring| ring.mints_until(now).is_some());
         let ring = signing.next().ok_or(MintError::NoCurrentKey { now })?;
         // No implicit assertion: these keys sign nothing else, and not every library has assertions.
-        ring.keys().mint(&claims, b"", now, &SystemRandom)
+        Ok(ring.keys().mint(&claims, b"", now, &SystemRandom)?)
     }
 
     /// The keys that verify what was and will be minted, for whoever asks.
     pub(crate) fn published(&self, now: Timestamp) -> PublishedKeys {
         let rings = [&self.v4, &self.v5].into_iter();
         let keys = rings.flat_map(|ring| ring.keys().keys().published(now));
-        PublishedKeys::new(&self.issuer, keys)
+        let mut published = PublishedKeys::new(&self.issuer, keys);
+        let elsewhere = self.elsewhere.as_ref().map(Elsewhere::published);
+        published.keys.splice(0..0, elsewhere);
+        published
     }
 
     /// Makes sure that there are keys of a version. Those of another go on signing until verifiers have had the time to
@@ -155,12 +182,16 @@ impl IdentityTokens {
     ///
     /// # Errors
     ///
-    /// The store cannot be written.
+    /// The store cannot be written, or the key that signs lives elsewhere and is of another version.
     pub(crate) async fn prepare(
         &self,
         version: IdentityVersion,
         now: Timestamp,
     ) -> Result<Vec<KeyId>, RotationError> {
+        if let Some(elsewhere) = &self.elsewhere {
+            elsewhere.check(version)?;
+            return Ok(Vec::new());
+        }
         let [ring, other] = self.rings(version);
         let begins = other
             .mints_until(now)

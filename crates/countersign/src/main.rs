@@ -16,6 +16,7 @@ mod dev;
 mod enrolment;
 mod from_files;
 mod gateway;
+mod hardware;
 mod hop;
 mod identity;
 mod join_string;
@@ -87,6 +88,7 @@ fn run(cli: Cli) -> Result<Verdict, Failure> {
                 }
             },
             Command::Key(command) => commands::key(command, format)?,
+            Command::Hsm(command) => commands::hsm(command, format)?,
             Command::Token(command) => commands::token(command, format)?,
             Command::Gateway(options) => commands::gateway(&options, format).await?,
             Command::Agent(options) => commands::agent(&options, format).await?,

@@ -14,6 +14,7 @@ use axum::response::IntoResponse;
 use axum::routing::get;
 use countersign_channel::ChannelRecord;
 use countersign_channel::tunnel::Counters;
+use countersign_hsm::TokenState;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
 use prometheus_client::metrics::counter::ConstCounter;
@@ -21,12 +22,14 @@ use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 use tokio::sync::watch;
+use tokio::sync::watch::Receiver;
 
 use crate::audit::Audit;
 
 mod bytes;
 mod certificates;
 mod families;
+mod key_tokens;
 mod upstreams;
 
 pub(crate) use certificates::Shown;
@@ -35,6 +38,7 @@ use families::{
     ChannelLabels, Families, RefusalLabels, ResultLabels, ServiceLabels, StreamLabels,
     UpstreamLabels,
 };
+use key_tokens::KeyTokens;
 pub(crate) use upstreams::Look;
 use upstreams::Upstreams;
 
@@ -51,6 +55,7 @@ struct Inner {
     audit: Arc<AuditLosses>,
     certificates: Arc<ShownCertificates>,
     upstreams: Arc<Upstreams>,
+    key_tokens: Arc<KeyTokens>,
 }
 
 impl Metrics {
@@ -64,6 +69,8 @@ impl Metrics {
         registry.register_collector(Box::new(Arc::clone(&certificates)));
         let upstreams = Arc::<Upstreams>::default();
         registry.register_collector(Box::new(Arc::clone(&upstreams)));
+        let key_tokens = Arc::<KeyTokens>::default();
+        registry.register_collector(Box::new(Arc::clone(&key_tokens)));
         let build = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
         registry.register("build", "This program", build);
         let started = SystemTime::now()
@@ -81,6 +88,7 @@ impl Metrics {
                 audit,
                 certificates,
                 upstreams,
+                key_tokens,
             }),
         }
     }
@@ -101,6 +109,12 @@ impl Metrics {
     pub(crate) fn watch_upstreams(&self, look: Look) {
         // As above.
         let _ = self.inner.upstreams.0.set(look);
+    }
+
+    /// Shows whether these PKCS#11 tokens answer.
+    pub(crate) fn watch_key_tokens(&self, tokens: Vec<(String, Receiver<TokenState>)>) {
+        // As above.
+        let _ = self.inner.key_tokens.0.set(tokens);
     }
 
     /// Counts a channel, as open until the guard is dropped.
@@ -514,6 +528,8 @@ mod tests {
         certificates.store(Arc::new(vec![certificate()]));
         metrics.watch_certificates(certificates);
         metrics.watch_upstreams(Box::new(|| vec![service()]));
+        let (_told, state) = watch::channel(TokenState::Reachable);
+        metrics.watch_key_tokens(vec![("gateway".to_owned(), state)]);
         metrics.text().unwrap()
     }
 

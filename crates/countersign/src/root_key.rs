@@ -1,6 +1,9 @@
 //! The root key: what every secret in the store is sealed under, in a file of its own.
 //!
-//! A copy of the database without this file opens nothing. The file holds one line, a PASERK `k4.local`, with mode 0600.
+//! A copy of the database without this file opens nothing. The file holds one line, with mode 0600: a PASERK `k4.local`, or the
+//! same under its [`Protection`].
+
+mod protection;
 
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -12,6 +15,8 @@ use countersign_paseto::{
 };
 use zeroize::Zeroizing;
 
+use self::protection::Standing;
+pub(crate) use self::protection::{Protection, ProtectionError};
 use crate::private_file;
 use crate::report::Report;
 use crate::store::SecretKind;
@@ -37,9 +42,9 @@ pub(crate) enum RootKeyError {
         file: PathBuf,
         source: io::Error,
     },
-    /// The file holds something else.
-    #[error("`{}` holds no root key", file.display())]
-    Malformed { file: PathBuf, source: PaserkError },
+    /// What the file holds does not open.
+    #[error(transparent)]
+    Protection(#[from] ProtectionError),
     /// Another root key sealed the secret, or it was altered.
     #[error("the root key does not open the {kind} `{id}` in the database")]
     Unsealable { kind: &'static str, id: String },
@@ -59,7 +64,8 @@ impl Report for RootKeyError {
                 file.display()
             )),
             Self::Mode { file, .. } => Some(format!("run `chmod 0600 {}`", file.display())),
-            Self::Malformed { .. } | Self::Unsealable { .. } => Some(
+            Self::Protection(error) => error.hint(),
+            Self::Unsealable { .. } => Some(
                 "put the root key that belongs to this database back, or restore a backup"
                     .to_owned(),
             ),
@@ -69,12 +75,13 @@ impl Report for RootKeyError {
 }
 
 impl RootKey {
-    /// Reads the root key. `None`: there is no such file.
+    /// Reads the root key. `None`: there is no such file. A key that lies there as it is, though it should be protected, is
+    /// protected from now on.
     ///
     /// # Errors
     ///
     /// The file cannot be read, lets others at it, or holds something else.
-    pub(crate) fn read(file: &Path) -> Result<Option<Self>, RootKeyError> {
+    pub(crate) fn read(file: &Path, protection: &Protection) -> Result<Option<Self>, RootKeyError> {
         let failed = |source| RootKeyError::File {
             action: "read",
             file: file.to_owned(),
@@ -92,12 +99,22 @@ impl RootKey {
             });
         }
         let text = Zeroizing::new(fs::read_to_string(file).map_err(failed)?);
-        Self::from_paserk(&text)
-            .map(Some)
-            .map_err(|source| RootKeyError::Malformed {
+        let line = text.strip_suffix('\n').unwrap_or(&text);
+        let (key, standing) = protection.open(line, file)?;
+        if standing == Standing::Bare {
+            let protected = protection.protect(&key)?;
+            let replaced = written(file, &protected).and_then(|new| Ok(new.persist(file)?));
+            replaced.map_err(|source| RootKeyError::File {
+                action: "replace",
                 file: file.to_owned(),
                 source,
-            })
+            })?;
+            tracing::info!(
+                place = protection.place(file),
+                "the root key is protected now"
+            );
+        }
+        Ok(Some(key))
     }
 
     /// Draws a root key and writes it to a file that must not exist: whole or not at all.
@@ -105,9 +122,10 @@ impl RootKey {
     /// # Errors
     ///
     /// There is no randomness, or the file cannot be written.
-    pub(crate) fn create(file: &Path) -> Result<Self, RootKeyError> {
+    pub(crate) fn create(file: &Path, protection: &Protection) -> Result<Self, RootKeyError> {
         let key = Self(Key::generate(&SystemRandom)?);
-        key.write(file).map_err(|source| RootKeyError::File {
+        let text = protection.protect(&key)?;
+        write_new(file, &text).map_err(|source| RootKeyError::File {
             action: "write",
             file: file.to_owned(),
             source,
@@ -115,19 +133,9 @@ impl RootKey {
         Ok(key)
     }
 
-    /// Writes the key to a file that must not exist.
+    /// Writes the key as it is to a file that must not exist.
     pub(crate) fn write(&self, file: &Path) -> io::Result<()> {
-        let folder = file
-            .parent()
-            .filter(|folder| !folder.as_os_str().is_empty());
-        let folder = folder.unwrap_or(Path::new("."));
-        // tempfile creates with mode 0600.
-        let mut unnamed = tempfile::NamedTempFile::new_in(folder)?;
-        unnamed.write_all(self.to_paserk().as_bytes())?;
-        unnamed.write_all(b"\n")?;
-        unnamed.as_file().sync_all()?;
-        unnamed.persist_noclobber(file)?;
-        File::open(folder)?.sync_all()
+        write_new(file, &self.to_paserk())
     }
 
     /// Reads a root key from its text, with or without the newline.
@@ -180,6 +188,26 @@ impl RootKey {
     }
 }
 
+fn write_new(file: &Path, text: &str) -> io::Result<()> {
+    written(file, text)?.persist_noclobber(file)?;
+    File::open(folder_of(file))?.sync_all()
+}
+
+/// A line, in a file beside `file` that is yet to be moved there. It has mode 0600, as tempfile creates.
+fn written(file: &Path, text: &str) -> io::Result<tempfile::NamedTempFile> {
+    let mut unnamed = tempfile::NamedTempFile::new_in(folder_of(file))?;
+    unnamed.write_all(text.as_bytes())?;
+    unnamed.write_all(b"\n")?;
+    unnamed.as_file().sync_all()?;
+    Ok(unnamed)
+}
+
+fn folder_of(file: &Path) -> &Path {
+    let folder = file.parent();
+    let folder = folder.filter(|folder| !folder.as_os_str().is_empty());
+    folder.unwrap_or(Path::new("."))
+}
+
 fn assertion(kind: SecretKind, id: &str) -> String {
     format!("countersign sealed {} {id}", kind.name())
 }
@@ -197,7 +225,9 @@ mod tests {
         let file = folder.path().join("root.key");
         fs::write(&file, content).unwrap();
         fs::set_permissions(&file, fs::Permissions::from_mode(mode)).unwrap();
-        let message = RootKey::read(&file).unwrap_err().to_string();
+        let message = RootKey::read(&file, &Protection::Mode)
+            .unwrap_err()
+            .to_string();
         assert_eq!(
             message.replace(&file.display().to_string(), "FILE"),
             expected
@@ -208,14 +238,20 @@ mod tests {
     fn a_root_key_is_created_once_and_read_again() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("root.key");
-        assert!(RootKey::read(&file).unwrap().is_none());
-        let key = RootKey::create(&file).unwrap();
+        assert!(RootKey::read(&file, &Protection::Mode).unwrap().is_none());
+        let key = RootKey::create(&file, &Protection::Mode).unwrap();
         assert_eq!(fs::metadata(&file).unwrap().mode() & 0o7777, 0o600);
-        let again = RootKey::read(&file).unwrap().unwrap();
+        let again = RootKey::read(&file, &Protection::Mode).unwrap().unwrap();
         assert_eq!(*again.to_paserk(), *key.to_paserk());
-        assert!(RootKey::create(&file).is_err(), "it must not be replaced");
+        assert!(
+            RootKey::create(&file, &Protection::Mode).is_err(),
+            "it must not be replaced"
+        );
         assert_eq!(
-            *RootKey::read(&file).unwrap().unwrap().to_paserk(),
+            *RootKey::read(&file, &Protection::Mode)
+                .unwrap()
+                .unwrap()
+                .to_paserk(),
             *key.to_paserk()
         );
     }

@@ -1,6 +1,7 @@
 //! The authority: an anchor's key, and the leaves it issues.
 
 use std::fmt;
+use std::sync::OnceLock;
 use std::time::{Duration, SystemTime};
 
 use jiff::Timestamp;
@@ -12,7 +13,7 @@ use rustls::pki_types::{CertificateDer, TrustAnchor, UnixTime};
 use x509_cert::Certificate;
 use x509_cert::der::Decode as _;
 
-use super::leaf::{Expectation, Role};
+use super::leaf::{Expectation, Role, timestamp};
 use super::signer::{IssuingKey, SubjectKey};
 use super::{KeyAlgorithm, KeyError, PrivateKey, ProvenKey, PublicKey, SpiffeId, TrustDomain};
 use crate::provider::chain_algorithms;
@@ -23,6 +24,7 @@ use crate::record::CertificateFlaw;
 pub struct Anchor {
     certificate: CertificateDer<'static>,
     public_key: PublicKey,
+    not_before: Timestamp,
 }
 
 /// An anchor with its key.
@@ -84,9 +86,11 @@ impl Anchor {
         let public_key =
             PublicKey::from_spki(certificate.tbs_certificate().subject_public_key_info())
                 .map_err(|_| AuthorityError::Anchor)?;
+        let validity = certificate.tbs_certificate().validity();
         let anchor = Self {
             certificate: CertificateDer::from(der.to_vec()),
             public_key,
+            not_before: timestamp(validity.not_before).map_err(|_| AuthorityError::Anchor)?,
         };
         anchor.to_webpki().ok_or(AuthorityError::Anchor)?;
         Ok(anchor)
@@ -100,6 +104,11 @@ impl Anchor {
     /// Its key.
     pub const fn public_key(&self) -> &PublicKey {
         &self.public_key
+    }
+
+    /// Since when it could be in a bundle: [`Validity::anchor`] dates it back by as little as it does leaves.
+    pub const fn not_before(&self) -> Timestamp {
+        self.not_before
     }
 
     pub(crate) fn to_webpki(&self) -> Option<TrustAnchor<'static>> {
@@ -146,12 +155,26 @@ impl Authority {
         algorithm: KeyAlgorithm,
         validity: Validity,
     ) -> Result<Self, AuthorityError> {
-        let key = PrivateKey::generate(algorithm)?;
+        Self::begin(trust_domain, PrivateKey::generate(algorithm)?, validity)
+    }
+
+    /// Makes an anchor of a key.
+    ///
+    /// # Errors
+    ///
+    /// The key does not sign.
+    pub fn begin(
+        trust_domain: TrustDomain,
+        key: PrivateKey,
+        validity: Validity,
+    ) -> Result<Self, AuthorityError> {
         let mut params = params(&trust_domain, key.public_key(), validity);
         params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
         params.subject_alt_names = vec![uri(&format!("spiffe://{trust_domain}"))?];
-        let certificate = params.self_signed(&IssuingKey(&key)).map_err(library)?;
+        let failure = OnceLock::new();
+        let certificate = params.self_signed(&IssuingKey::telling(&key, &failure));
+        let certificate = certificate.map_err(|error| why(error, &failure))?;
         let anchor = Anchor::from_der(certificate.der())?;
         Ok(Self {
             trust_domain,
@@ -219,9 +242,13 @@ impl Authority {
                 .trust_domain
                 .gateway_server_name())?));
         }
+        let failure = OnceLock::new();
         let certificate = params
-            .signed_by(&SubjectKey(key.public_key()), &self.issuer(validity))
-            .map_err(library)?;
+            .signed_by(
+                &SubjectKey(key.public_key()),
+                &self.issuer(validity, &failure),
+            )
+            .map_err(|error| why(error, &failure))?;
         self.check(certificate.der(), role, validity)?;
         Ok(certificate.der().clone())
     }
@@ -239,9 +266,13 @@ impl Authority {
         })
     }
 
-    fn issuer(&self, validity: Validity) -> Issuer<'_, IssuingKey<'_>> {
+    fn issuer<'a>(
+        &'a self,
+        validity: Validity,
+        failure: &'a OnceLock<KeyError>,
+    ) -> Issuer<'a, IssuingKey<'a>> {
         let params = params(&self.trust_domain, self.key.public_key(), validity);
-        Issuer::new(params, IssuingKey(&self.key))
+        Issuer::new(params, IssuingKey::telling(&self.key, failure))
     }
 
     /// A fault in issuing is found here, not by an agent that is shut out an hour later.
@@ -311,6 +342,12 @@ fn uri(uri: &str) -> Result<SanType, AuthorityError> {
 
 fn ia5(text: &str) -> Result<rcgen::string::Ia5String, AuthorityError> {
     text.try_into().map_err(library)
+}
+
+/// What the key said, which rcgen does not hand on.
+fn why(error: rcgen::Error, failure: &OnceLock<KeyError>) -> AuthorityError {
+    let told = failure.get().cloned();
+    told.map_or_else(|| library(error), AuthorityError::Key)
 }
 
 fn library(_: rcgen::Error) -> AuthorityError {

@@ -17,6 +17,7 @@ use x509_cert::spki::{ObjectIdentifier, SubjectPublicKeyInfoOwned};
 use zeroize::Zeroizing;
 
 use super::SpkiHash;
+use super::elsewhere::{self, SignElsewhere};
 use crate::registry::Scheme;
 
 /// The algorithm of a key, and of the signatures made with it.
@@ -36,7 +37,7 @@ pub enum KeyAlgorithm {
     EcdsaP384,
 }
 
-/// A private key. It cannot be copied, printed or serialised but through [`PrivateKey::to_pkcs8_der`] and
+/// A private key, or one that is [kept elsewhere](Self::elsewhere). It cannot be copied, printed or serialised but through [`PrivateKey::to_pkcs8_der`] and
 /// [`PrivateKey::to_pkcs8_pem`], and AWS-LC wipes it when it is dropped.
 ///
 /// ```compile_fail
@@ -73,6 +74,15 @@ pub enum KeyError {
     /// The signature does not verify.
     #[error("the signature does not verify")]
     Signature,
+    /// The key is kept elsewhere and did not sign.
+    #[error("the key is kept elsewhere, and did not sign: {cause}")]
+    Elsewhere {
+        /// What its keeper says.
+        cause: String,
+    },
+    /// The key is kept elsewhere, and cannot be written down.
+    #[error("the key is kept elsewhere, and cannot be written down")]
+    KeptElsewhere,
     /// AWS-LC failed, as it does when the system gives it no randomness.
     #[error("the cryptographic library failed")]
     Library,
@@ -217,11 +227,12 @@ impl PrivateKey {
     ///
     /// # Errors
     ///
-    /// AWS-LC failed.
+    /// AWS-LC failed, or the key is [kept elsewhere](Self::elsewhere).
     pub fn to_pkcs8_der(&self) -> Result<Zeroizing<Vec<u8>>, KeyError> {
         let document = match &self.pair {
             Pair::MlDsa(pair) => pair.to_pkcs8v1(),
             Pair::Ecdsa(pair) => pair.to_pkcs8v1(),
+            Pair::Elsewhere(_) => return Err(KeyError::KeptElsewhere),
         };
         let document = document.map_err(|_| KeyError::Library)?;
         Ok(Zeroizing::new(document.as_ref().to_vec()))
@@ -231,7 +242,7 @@ impl PrivateKey {
     ///
     /// # Errors
     ///
-    /// AWS-LC failed.
+    /// As [`PrivateKey::to_pkcs8_der`].
     pub fn to_pkcs8_pem(&self) -> Result<Zeroizing<String>, KeyError> {
         let der = self.to_pkcs8_der()?;
         pem::encode_string(PEM_LABEL, LineEnding::LF, &der)
@@ -249,11 +260,16 @@ impl PrivateKey {
         &self.public
     }
 
+    /// Whether the key is [kept elsewhere](Self::elsewhere): then to sign may block.
+    pub const fn is_elsewhere(&self) -> bool {
+        matches!(self.pair, Pair::Elsewhere(_))
+    }
+
     /// Signs a message: ML-DSA with an empty context, ECDSA in ASN.1 form.
     ///
     /// # Errors
     ///
-    /// AWS-LC failed.
+    /// AWS-LC failed, or the key is kept elsewhere and what was given there is no signature of it.
     pub fn sign(&self, message: &[u8]) -> Result<Vec<u8>, KeyError> {
         match &self.pair {
             Pair::MlDsa(pair) => {
@@ -266,13 +282,21 @@ impl PrivateKey {
                 .sign(&SystemRandom::new(), message)
                 .map(|signature| signature.as_ref().to_vec())
                 .map_err(|_| KeyError::Library),
+            Pair::Elsewhere(keeper) => elsewhere::sign(keeper.as_ref(), &self.public, message),
         }
+    }
+
+    /// A key that is kept elsewhere, such as in an HSM, and signs there.
+    pub fn elsewhere(public: PublicKey, keeper: Box<dyn SignElsewhere>) -> Self {
+        let pair = Pair::Elsewhere(keeper);
+        Self { pair, public }
     }
 
     fn with_pair(pair: Pair) -> Result<Self, KeyError> {
         let spki = match &pair {
             Pair::MlDsa(pair) => pair.public_key().as_der(),
             Pair::Ecdsa(pair) => pair.public_key().as_der(),
+            Pair::Elsewhere(_) => return Err(KeyError::KeptElsewhere),
         };
         let spki = spki.map_err(|_| KeyError::Library)?;
         let public = PublicKey::from_spki_der(spki.as_ref())?;
@@ -355,6 +379,7 @@ impl fmt::Debug for PublicKey {
 enum Pair {
     MlDsa(PqdsaKeyPair),
     Ecdsa(EcdsaKeyPair),
+    Elsewhere(Box<dyn SignElsewhere>),
 }
 
 impl Pair {

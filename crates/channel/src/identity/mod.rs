@@ -1,6 +1,7 @@
 //! Who is who: SPIFFE IDs, keys, certificates, the authority that issues them and the bundle that anchors them.
 
 mod authority;
+mod elsewhere;
 mod key;
 mod leaf;
 mod request;
@@ -11,6 +12,7 @@ mod svid;
 mod trust;
 
 pub use authority::{Anchor, Authority, AuthorityError, Validity};
+pub use elsewhere::SignElsewhere;
 pub use key::{KeyAlgorithm, KeyError, PrivateKey, PublicKey};
 pub use leaf::Leaf;
 pub(crate) use leaf::{Expectation, Role, hexadecimal, timestamp, webpki_flaw};

@@ -83,7 +83,7 @@ impl CertificateRequest {
     fn written(mut params: CertificateParams, key: &PrivateKey) -> Result<Vec<u8>, RequestError> {
         params.distinguished_name = DistinguishedName::new();
         params
-            .serialize_request(&IssuingKey(key))
+            .serialize_request(&IssuingKey::new(key))
             .map(|request| request.der().to_vec())
             .map_err(|_| RequestError::Key(KeyError::Library))
     }

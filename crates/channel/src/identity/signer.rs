@@ -3,7 +3,7 @@
 //! rcgen 0.14 panics when it loads an ML-DSA key, so it only ever gets these, never the key itself.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use rcgen::{
     PKCS_ECDSA_P256_SHA256, PKCS_ECDSA_P384_SHA384, PKCS_ML_DSA_65, PKCS_ML_DSA_87, PublicKeyData,
@@ -12,13 +12,17 @@ use rustls::pki_types::SubjectPublicKeyInfoDer;
 use rustls::sign::{Signer, SigningKey};
 use rustls::{SignatureAlgorithm, SignatureScheme};
 
-use super::{KeyAlgorithm, PrivateKey, PublicKey};
+use super::{KeyAlgorithm, KeyError, PrivateKey, PublicKey};
 
 /// A private key that signs handshakes.
 pub(crate) struct TlsKey(pub(crate) Arc<PrivateKey>);
 
 /// A private key that signs certificates and certificate requests.
-pub(crate) struct IssuingKey<'a>(pub(crate) &'a PrivateKey);
+pub(crate) struct IssuingKey<'a> {
+    key: &'a PrivateKey,
+    /// Where it says why it did not sign.
+    failure: Option<&'a OnceLock<KeyError>>,
+}
 
 /// A public key that a certificate is issued for.
 pub(super) struct SubjectKey<'a>(pub(super) &'a PublicKey);
@@ -51,21 +55,39 @@ impl fmt::Debug for TlsKey {
     }
 }
 
+impl<'a> IssuingKey<'a> {
+    /// A key that signs.
+    pub(crate) const fn new(key: &'a PrivateKey) -> Self {
+        let failure = None;
+        Self { key, failure }
+    }
+
+    /// The same, which says there why it did not.
+    pub(super) const fn telling(key: &'a PrivateKey, failure: &'a OnceLock<KeyError>) -> Self {
+        let failure = Some(failure);
+        Self { key, failure }
+    }
+}
+
 impl PublicKeyData for IssuingKey<'_> {
     fn der_bytes(&self) -> &[u8] {
-        self.0.public_key().raw()
+        self.key.public_key().raw()
     }
 
     fn algorithm(&self) -> &'static rcgen::SignatureAlgorithm {
-        certificate_algorithm(self.0.algorithm())
+        certificate_algorithm(self.key.algorithm())
     }
 }
 
 impl rcgen::SigningKey for IssuingKey<'_> {
     fn sign(&self, message: &[u8]) -> Result<Vec<u8>, rcgen::Error> {
-        self.0
-            .sign(message)
-            .map_err(|_| rcgen::Error::RemoteKeyError)
+        self.key.sign(message).map_err(|error| {
+            if let Some(failure) = self.failure {
+                // The first failure is the one that ended it.
+                let _ = failure.set(error);
+            }
+            rcgen::Error::RemoteKeyError
+        })
     }
 }
 

@@ -123,7 +123,9 @@ fn configuration(name: &str, answer: &[u8; 32]) -> Result<ServerConfig, Challeng
     let key = Arc::new(PrivateKey::generate(KeyAlgorithm::EcdsaP256)?);
     let mut params = CertificateParams::new(vec![name.to_owned()]).map_err(unusable)?;
     params.custom_extensions = vec![CustomExtension::new_acme_identifier(answer)];
-    let certificate = params.self_signed(&IssuingKey(&key)).map_err(unusable)?;
+    let certificate = params
+        .self_signed(&IssuingKey::new(&key))
+        .map_err(unusable)?;
     let shown = CertifiedKey::new(vec![certificate.der().clone()], Arc::new(TlsKey(key)));
     let mut config = ServerConfig::builder_with_provider(upstream_provider())
         .with_protocol_versions(&[&rustls::version::TLS13])

@@ -278,7 +278,11 @@ fn certificate_for(
     let key = PrivateKey::generate(algorithm).unwrap();
     let names: Vec<_> = names.iter().map(ToString::to_string).collect();
     let params = CertificateParams::new(names).unwrap();
-    let certificate = params.self_signed(&IssuingKey(&key)).unwrap().der().clone();
+    let certificate = params
+        .self_signed(&IssuingKey::new(&key))
+        .unwrap()
+        .der()
+        .clone();
     let pkcs8 = PrivateKeyDer::try_from(key.to_pkcs8_der().unwrap().to_vec()).unwrap();
     let usable = ClassicalCertificate::from_der(vec![certificate.clone()], pkcs8).unwrap();
     (certificate, usable)

@@ -188,6 +188,10 @@ pub(crate) enum Event {
     },
     /// A key took over from the one before.
     KeyRotated { kind: String, key_id: String },
+    /// A PKCS#11 token with keys of the gateway is gone; it is looked for.
+    KeyTokenLost { token: String, cause: String },
+    /// A PKCS#11 token that was gone answers again.
+    KeyTokenBack { token: String },
     /// The trust bundle has a new version.
     TrustBundlePublished { version: u64, key: String },
 

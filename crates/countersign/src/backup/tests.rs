@@ -15,6 +15,7 @@ fn config(folder: &Path) -> CustodyConfig {
         gateway: "main".to_owned(),
         profiles: vec![Profile::HybridV1],
         identity: IdentityVersion::V4,
+        keys: crate::config::KeysConfig::default(),
         store_file: folder.join("gateway.db"),
         root_key_file: folder.join("root.key"),
         audit_file: folder.join("audit.jsonl"),

@@ -17,6 +17,7 @@ async fn open(folder: &TempDir, trust_domain: &str, now: Timestamp) -> Custody {
         gateway: "main".to_owned(),
         profiles: vec![Profile::HybridV1, Profile::Cnsa2V1],
         identity: IdentityVersion::V4,
+        keys: crate::config::KeysConfig::default(),
         store_file: folder.path().join("gateway.db"),
         root_key_file: folder.path().join("root.key"),
         audit_file: folder.path().join("audit.jsonl"),

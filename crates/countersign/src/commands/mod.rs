@@ -3,6 +3,7 @@
 mod attest;
 mod check_config;
 mod client;
+mod hsm;
 mod input;
 mod key;
 mod secret_file;
@@ -21,6 +22,7 @@ use serde::de::DeserializeOwned;
 pub(crate) use self::attest::attest;
 use self::client::Client;
 pub(crate) use self::client::CommandError;
+pub(crate) use self::hsm::hsm;
 pub(crate) use self::key::key;
 use self::secret_file::SecretFile;
 pub(crate) use self::serve::{agent, gateway};

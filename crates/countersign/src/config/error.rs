@@ -79,6 +79,12 @@ pub(crate) enum Problem {
         /// The key.
         key: String,
     },
+    /// A PIN where the file that holds it belongs. The message does not repeat it.
+    #[error("`{key}` holds a PIN itself")]
+    Pin {
+        /// The key.
+        key: String,
+    },
     /// A key that has to be there.
     #[error("`{key}` is missing {table}")]
     Missing {
@@ -124,6 +130,9 @@ impl Problem {
                 "write the secret to a file of mode 0600 and set `{key}` to its path; a secret that stood in a \
                  configuration is best made anew"
             ),
+            Self::Pin { .. } => "write the PIN to a file of mode 0600 and name that by `pin-source=file:/…` instead of \
+                 `pin-value`; a PIN that stood in a configuration is best changed"
+                .to_owned(),
             Self::Missing { key, allowed, .. } => format!("set `{key}` to {allowed}"),
             Self::Contradiction { remedy, .. } => remedy.clone(),
         })

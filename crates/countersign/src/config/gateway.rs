@@ -11,8 +11,9 @@ use super::kind::{COUNT, FILE, HEADER_BYTES, LABEL, SPAN, STREAMS, TRUST_DOMAIN}
 use super::reader::{Document, Table};
 use super::{
     AcmeConfig, AttestationConfig, AuditConfig, ClientAuthorityConfig, ExceptionConfig,
-    GrantConfig, IdentityConfig, ListenerConfig, LogConfig, OperateConfig, ServiceConfig,
-    TelemetryConfig, acme, client_authority, exception, listener, operation, service,
+    GrantConfig, IdentityConfig, KeysConfig, ListenerConfig, LogConfig, OperateConfig,
+    ServiceConfig, TelemetryConfig, acme, client_authority, exception, listener, operation,
+    service,
 };
 
 /// Everything a gateway is told. Paths are absolute or relative to the working directory; the file's own folder has been
@@ -29,6 +30,8 @@ pub(crate) struct GatewayConfig {
     pub(crate) store_file: PathBuf,
     /// The key under which all others are sealed.
     pub(crate) root_key_file: PathBuf,
+    /// Which keys live elsewhere.
+    pub(crate) keys: KeysConfig,
     /// Where it listens; never empty.
     pub(crate) listeners: Vec<ListenerConfig>,
     /// Where certificates for agentless clients come from, beside files.
@@ -139,6 +142,7 @@ impl GatewayConfig {
             policy: PolicyConfig::read(root.table("policy")?)?,
             attestation: AttestationConfig::read(root.table("attestation")?)?,
             identity: IdentityConfig::read(root.table("identity")?)?,
+            keys: KeysConfig::read(root.table("keys")?)?,
             limits: LimitsConfig::read(root.table("limits")?)?,
             operate: OperateConfig::read(root.table("operate")?)?,
             telemetry: operation::gateway_telemetry(root.table("telemetry")?)?,

@@ -1,5 +1,6 @@
 //! `[identity]`: how upstream services are told who calls.
 
+use std::fmt;
 use std::path::PathBuf;
 
 use super::error::ConfigError;
@@ -24,6 +25,15 @@ pub(crate) enum IdentityVersion {
     V4,
     /// `v5.public`: ML-DSA-87, by a draft that may change.
     V5,
+}
+
+impl fmt::Display for IdentityVersion {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::V4 => "v4",
+            Self::V5 => "v5",
+        })
+    }
 }
 
 impl IdentityConfig {

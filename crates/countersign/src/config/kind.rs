@@ -8,12 +8,14 @@ use std::time::Duration;
 use countersign_channel::identity::TrustDomain;
 use countersign_channel::server::Network;
 use countersign_channel::{Profile, Stage};
+use countersign_hsm::Pkcs11Uri;
 use http::Uri;
 use http::uri::PathAndQuery;
 use jiff::{SignedDuration, Timestamp};
 use toml::de::DeValue;
 
 use super::identity::IdentityVersion;
+use super::keys::RootProtection;
 use super::network::{HostPort, ServiceName, is_domain, is_label};
 use super::operation::LogFormat;
 use super::service::HttpProtocol;
@@ -315,6 +317,29 @@ pub(super) static LOG_FORMAT: Kind<LogFormat> = Kind {
             "json" => Some(LogFormat::Json),
             _ => None,
         })
+    },
+};
+
+pub(super) static PKCS11: Kind<Pkcs11Uri> = Kind {
+    name: "a `pkcs11:` URI (RFC 7512), such as `pkcs11:token=gateway;object=identity?module-path=/usr/lib/softhsm/libsofthsm2.so&pin-source=file:/etc/countersign/pin`",
+    parse: |value| {
+        let text = value.as_str().ok_or_else(|| PKCS11.name.to_owned())?;
+        let read = text.parse::<Pkcs11Uri>();
+        read.map_err(|error| format!("a `pkcs11:` URI (RFC 7512; {error})"))
+    },
+};
+
+pub(super) static ROOT_PROTECTION: Kind<RootProtection> = Kind {
+    name: "a `pkcs11:` URI (RFC 7512), or `password:` and the absolute path of a file with a password",
+    parse: |value| {
+        let text = value.as_str().unwrap_or_default();
+        match text.strip_prefix("password:").map(PathBuf::from) {
+            Some(file) if file.is_absolute() => Ok(RootProtection::Password(file)),
+            None if text.starts_with("pkcs11:") => {
+                (PKCS11.parse)(value).map(|uri| RootProtection::Token(Box::new(uri)))
+            }
+            _ => Err(ROOT_PROTECTION.name.to_owned()),
+        }
     },
 };
 

@@ -13,6 +13,7 @@ mod exception;
 mod gateway;
 mod identity;
 mod key;
+mod keys;
 mod kind;
 mod listener;
 mod network;
@@ -31,6 +32,7 @@ pub(crate) use error::ConfigError;
 pub(crate) use exception::{ExceptionConfig, GrantConfig, principal_named};
 pub(crate) use gateway::GatewayConfig;
 pub(crate) use identity::{IdentityConfig, IdentityVersion};
+pub(crate) use keys::{KeysConfig, RootProtection};
 pub(crate) use listener::{ClassicalCertificateConfig, ListenerConfig};
 pub(crate) use network::{HostPort, ServiceName, is_domain};
 pub(crate) use operation::{

@@ -219,6 +219,10 @@ impl<'d> Table<'d> {
         let Some((line, span, value)) = self.take(key.name) else {
             return Ok(None);
         };
+        if value.as_str().is_some_and(holds_pin) {
+            let key = key.name.to_owned();
+            return Err(self.document.error(line, Problem::Pin { key }));
+        }
         if value.as_str().is_some_and(is_secret) {
             return Err(self.document.error(
                 line,
@@ -324,6 +328,11 @@ fn is_secret(text: &str) -> bool {
     beginnings
         .iter()
         .any(|beginning| text.trim_start().starts_with(beginning))
+}
+
+/// Whether a `pkcs11:` URI has the PIN in itself (RFC 7512 section 2.4).
+fn holds_pin(text: &str) -> bool {
+    text.contains("pin-value")
 }
 
 /// The text on one line, at most 80 characters of it, with nothing in it that a terminal would obey.

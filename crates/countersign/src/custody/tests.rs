@@ -13,6 +13,7 @@ pub(crate) fn config(folder: &TempDir) -> CustodyConfig {
         gateway: "main".to_owned(),
         profiles: vec![Profile::HybridV1],
         identity: IdentityVersion::V4,
+        keys: crate::config::KeysConfig::default(),
         store_file: folder.path().join("gateway.db"),
         root_key_file: folder.path().join("root.key"),
         audit_file: folder.path().join("audit.jsonl"),
@@ -75,7 +76,7 @@ async fn a_lost_root_key_is_not_replaced() {
 async fn another_root_key_opens_nothing() {
     let (_folder, config) = stopped().await;
     fs::remove_file(&config.root_key_file).unwrap();
-    RootKey::create(&config.root_key_file).unwrap();
+    RootKey::create(&config.root_key_file, &crate::root_key::Protection::Mode).unwrap();
     let error = Custody::open(&config, now()).await.err().unwrap();
     let message = error.to_string();
     let expected = "the root key does not open the trust-domain-key `";
@@ -107,7 +108,7 @@ async fn another_trust_domain_is_named() {
 async fn a_first_start_that_stopped_half_way_is_taken_up_again() {
     let folder = tempfile::tempdir().unwrap();
     let config = config(&folder);
-    RootKey::create(&config.root_key_file).unwrap();
+    RootKey::create(&config.root_key_file, &crate::root_key::Protection::Mode).unwrap();
     SqliteStore::open(&config.store_file)
         .await
         .unwrap()

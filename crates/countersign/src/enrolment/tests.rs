@@ -106,6 +106,7 @@ fn config(folder: &TempDir, profile: Profile) -> CustodyConfig {
         gateway: "main".to_owned(),
         profiles: vec![profile],
         identity: IdentityVersion::V4,
+        keys: crate::config::KeysConfig::default(),
         store_file: folder.path().join("gateway.db"),
         root_key_file: folder.path().join("root.key"),
         audit_file: folder.path().join("audit.jsonl"),

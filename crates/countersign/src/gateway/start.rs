@@ -136,6 +136,7 @@ async fn open_custody(config: &GatewayConfig) -> Result<Custody, GatewayError> {
         gateway: config.name.clone(),
         profiles: config.profiles(),
         identity: config.identity.version,
+        keys: config.keys.clone(),
         store_file: config.store_file.clone(),
         root_key_file: config.root_key_file.clone(),
         audit_file: config.audit.file.clone(),
@@ -245,6 +246,8 @@ async fn open(
         .metrics
         .watch_certificates(Arc::clone(&gateway.shown));
     gateway.keep_keys_file(&config.identity)?;
+    let tokens = gateway.custody.hardware.tokens();
+    gateway.metrics.watch_key_tokens(tokens.collect());
     show_upstreams(&gateway);
     announce(&gateway, &config);
     gateway.running().services.watch();
@@ -278,6 +281,9 @@ fn announce(gateway: &Gateway, config: &GatewayConfig) {
         file: gateway.config_file.clone(),
         weakenings,
     });
+    for (key, place) in gateway.custody.hardware.places(&config.root_key_file) {
+        tracing::info!(key, place, "a key lives here");
+    }
     for (listener, address) in config.listeners.iter().zip(&gateway.addresses) {
         let (stage, profile) = (listener.rules.stage(), listener.rules.profile());
         tracing::info!(listener = listener.name, %address, %stage, %profile, "listening");

@@ -26,6 +26,7 @@ async fn keep_up(gateway: Arc<Gateway>) {
         () = watch_audit(&gateway) => {}
         () = identity_keys::follow(&gateway) => {}
         () = behind::follow(&gateway) => {}
+        () = watch_hardware(&gateway) => {}
         () = certificates::follow(&gateway) => {}
         () = certificates::follow_issued(&gateway) => {}
     }
@@ -57,6 +58,13 @@ async fn follow_renewals(gateway: &Gateway) {
             tracing::error!(%error, "a listener keeps its certificate");
         }
     }
+}
+
+/// Tells of the tokens that hold keys, for as long as there are any.
+async fn watch_hardware(gateway: &Gateway) {
+    let custody = &gateway.custody;
+    custody.hardware.watch(&custody.audit).await;
+    std::future::pending().await
 }
 
 /// Ends the channels of an exception when its date comes.

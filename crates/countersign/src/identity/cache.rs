@@ -2,17 +2,18 @@
 
 use std::sync::{Mutex, PoisonError};
 
-use countersign_paseto::MintError;
 use countersign_policy::Facts;
 use http::HeaderValue;
 use jiff::Timestamp;
 
-use super::{Call, IdentityTokens, RENEWED_AFTER};
+use super::{Call, IdentityError, IdentityTokens, RENEWED_AFTER};
 
 /// What was minted for a channel: one token for each service and principal.
 #[derive(Default)]
 pub(crate) struct IdentityCache {
     minted: Mutex<Vec<Minted>>,
+    /// Held while a token is minted, so that requests that come together wait for one.
+    minting: tokio::sync::Mutex<()>,
 }
 
 struct Minted {
@@ -28,21 +29,36 @@ impl IdentityCache {
     /// # Errors
     ///
     /// A token was needed and none could be minted.
-    pub(crate) fn header(
+    pub(crate) async fn header(
         &self,
         tokens: &IdentityTokens,
         call: Call<'_>,
         now: Timestamp,
-    ) -> Result<HeaderValue, MintError> {
-        let mut minted = self.minted.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(kept) = minted.iter().find(|kept| kept.is_for(&call, now)) {
-            return Ok(kept.header.clone());
+    ) -> Result<HeaderValue, IdentityError> {
+        if let Some(header) = self.kept(&call, now) {
+            return Ok(header);
         }
-        let token = tokens.mint(call, now)?;
+        let _one_at_a_time = self.minting.lock().await;
+        if let Some(header) = self.kept(&call, now) {
+            return Ok(header);
+        }
+        let token = tokens.mint(call, now).await?;
         let mut header = HeaderValue::from_maybe_shared(bytes::Bytes::from(token))
             .expect("a PASETO token is base64url and dots");
         header.set_sensitive(true);
-        minted.retain(|kept| now < kept.renew_at && !kept.is_of(&call));
+        self.keep(&call, &header, now);
+        Ok(header)
+    }
+
+    fn kept(&self, call: &Call<'_>, now: Timestamp) -> Option<HeaderValue> {
+        let minted = self.minted.lock().unwrap_or_else(PoisonError::into_inner);
+        let kept = minted.iter().find(|kept| kept.is_for(call, now))?;
+        Some(kept.header.clone())
+    }
+
+    fn keep(&self, call: &Call<'_>, header: &HeaderValue, now: Timestamp) {
+        let mut minted = self.minted.lock().unwrap_or_else(PoisonError::into_inner);
+        minted.retain(|kept| now < kept.renew_at && !kept.is_of(call));
         if minted.len() == KEPT {
             minted.remove(0);
         }
@@ -52,7 +68,6 @@ impl IdentityCache {
             header: header.clone(),
             renew_at: now + RENEWED_AFTER,
         });
-        Ok(header)
     }
 }
 

@@ -26,6 +26,8 @@ mod grpc;
 #[cfg(test)]
 mod handshake;
 #[cfg(test)]
+mod hsm;
+#[cfg(test)]
 mod identity;
 #[cfg(test)]
 mod joining;

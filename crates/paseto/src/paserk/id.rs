@@ -40,8 +40,8 @@ impl KeyId {
         Self(text)
     }
 
-    /// The footer that names this key.
-    pub(crate) fn to_footer(&self) -> String {
+    /// The footer that names this key, `{"kid":"k4.lid.…"}`, as a [`KeyRing`](crate::KeyRing) writes and reads it.
+    pub fn to_footer(&self) -> String {
         format!(r#"{{"kid":"{}"}}"#, self.0)
     }
 

@@ -186,6 +186,11 @@ fn of_keys() -> Vec<Event> {
             kind: text(),
             key_id: text(),
         },
+        Event::KeyTokenLost {
+            token: text(),
+            cause: text(),
+        },
+        Event::KeyTokenBack { token: text() },
         Event::TrustBundlePublished {
             version: 1,
             key: text(),

@@ -70,7 +70,7 @@ pub(crate) async fn serve(
         request.headers.remove(AUTHORIZATION);
     }
     let (mut entry, permit) = Entry::new(&client.gateway, &client.channel, opening)?;
-    let identity = identity(&entry)?;
+    let identity = identity(&entry).await?;
     let handshake = head.websocket.then(|| Handshake::begin(&request));
     let request = prepare(client, request, &host, identity, handshake.as_ref());
     let counters = Arc::clone(&entry.stream().counters);
@@ -132,11 +132,11 @@ fn http_service(opening: &Opening) -> Result<HttpService, Problem> {
 }
 
 /// The signed word on who asks, for this service.
-fn identity(entry: &Entry) -> Result<HeaderValue, Problem> {
+async fn identity(entry: &Entry) -> Result<HeaderValue, Problem> {
     let (channel, tokens) = (entry.channel(), &entry.gateway().custody.identity);
     let (service, session) = (&entry.service().name, &entry.stream().session);
     let token = channel.identity_token(tokens, service, session, Timestamp::now());
-    token.map_err(|error| {
+    token.await.map_err(|error| {
         tracing::error!(%error, "a request is refused for want of an identity token");
         let detail = "the gateway cannot sign who you are for the service just now";
         unavailable("identity_unavailable", detail)

@@ -12,7 +12,6 @@ use countersign_channel::binding::ChannelBinding;
 use countersign_channel::server::VerifiedClient;
 use countersign_channel::stage::Kind;
 use countersign_channel::tunnel::{Counters, Cut};
-use countersign_paseto::MintError;
 use countersign_policy::{Appraisal, Facts, Permit, Principal, Request};
 use http::HeaderValue;
 use jiff::Timestamp;
@@ -26,7 +25,7 @@ use crate::gateway::Running;
 use crate::gateway::patience::Patience;
 use crate::gateway::services::Service;
 use crate::hop::Hop;
-use crate::identity::{Call, IdentityCache, IdentityTokens};
+use crate::identity::{Call, IdentityCache, IdentityError, IdentityTokens};
 use crate::operator;
 use crate::state::Snapshot;
 
@@ -281,20 +280,20 @@ impl LiveChannel {
     /// # Errors
     ///
     /// A token was needed and none could be minted.
-    pub(crate) fn identity_token(
+    pub(crate) async fn identity_token(
         &self,
         tokens: &IdentityTokens,
         service: &str,
         session: &Session,
         now: Timestamp,
-    ) -> Result<HeaderValue, MintError> {
+    ) -> Result<HeaderValue, IdentityError> {
         let call = Call {
             channel: &self.id,
             post_quantum: !self.record.is_classical(),
             facts: &session.facts,
             service,
         };
-        self.identities.header(tokens, call, now)
+        self.identities.header(tokens, call, now).await
     }
 
     /// Cuts each stream whose session ends and was not renewed before; runs as long as the channel.

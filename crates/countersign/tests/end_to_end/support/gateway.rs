@@ -21,6 +21,7 @@ pub(crate) struct GatewaySetup {
     rest: String,
     certificate_names: Vec<String>,
     certificate: &'static str,
+    environment: Vec<(&'static str, PathBuf)>,
     home: TempDir,
 }
 
@@ -33,6 +34,7 @@ pub(crate) struct Gateway {
     profile: String,
     telemetry: u16,
     process: Option<Process>,
+    environment: Vec<(&'static str, PathBuf)>,
     home: TempDir,
 }
 
@@ -45,6 +47,7 @@ impl GatewaySetup {
             rest: String::new(),
             certificate_names: Vec::new(),
             certificate: CERTIFICATE,
+            environment: Vec::new(),
             home: tempfile::tempdir().expect("a folder"),
         }
     }
@@ -94,6 +97,12 @@ impl GatewaySetup {
         self
     }
 
+    /// A variable in the environment of the gateway.
+    pub(crate) fn environment(mut self, name: &'static str, value: PathBuf) -> Self {
+        self.environment.push((name, value));
+        self
+    }
+
     /// An exception that lets classical clients on loopback reach a service's name until a day.
     pub(crate) fn exception(self, service: &str, ends: &str) -> Self {
         let sni = format!("{service}.{}", self.trust_domain);
@@ -122,6 +131,7 @@ impl GatewaySetup {
             profile: self.profile,
             telemetry,
             process: None,
+            environment: self.environment,
             home: self.home,
         };
         let certificate = match gateway.profile.starts_with("cnsa2") {
@@ -159,6 +169,7 @@ impl Gateway {
     pub(crate) fn launch(&self) -> Process {
         let mut command = countersign();
         command.arg("gateway").arg("--config").arg(self.config());
+        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         Process::start(&mut command, &self.home.path().join("log"))
     }
 

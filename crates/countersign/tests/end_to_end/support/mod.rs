@@ -6,6 +6,7 @@ mod gateway;
 mod http;
 mod process;
 mod program;
+pub(crate) mod softhsm;
 mod tls;
 mod tunnel;
 pub(crate) mod upstream;
