@@ -31,10 +31,15 @@ pub struct Tally {
 }
 
 /// Calls `target` with each seed, then with mutations of what it accepted, into which `words` are mixed. It does so for
-/// `COUNTERSIGN_FUZZ_SECONDS` seconds, or two.
+/// `COUNTERSIGN_FUZZ_SECONDS` seconds, or one.
 ///
-/// Where `target` panics, its input is printed.
-pub fn run<S: AsRef<[u8]>>(seeds: &[S], words: &[&str], target: impl Fn(&[u8]) -> bool) -> Tally {
+/// Where `target` panics, its input is printed. To take more memory than is in proportion to the input, or longer than anybody would
+/// wait, is a panic too.
+pub fn run<S: AsRef<[u8]>, W: AsRef<[u8]>>(
+    seeds: &[S],
+    words: &[W],
+    target: impl Fn(&[u8]) -> bool,
+) -> Tally {
     let mut corpus: Vec<Vec<u8>> = seeds.iter().map(|seed| seed.as_ref().to_vec()).collect();
     let mut tally = Tally {
         tried: 0,
@@ -63,7 +68,7 @@ pub fn run<S: AsRef<[u8]>>(seeds: &[S], words: &[&str], target: impl Fn(&[u8]) -
 fn seconds() -> Duration {
     let given = std::env::var("COUNTERSIGN_FUZZ_SECONDS").ok();
     let given = given.and_then(|seconds| seconds.parse().ok());
-    Duration::from_secs(given.unwrap_or(2))
+    Duration::from_secs(given.unwrap_or(1))
 }
 
 /// Shows the input if the target panics.
@@ -79,7 +84,14 @@ fn watched(input: &[u8], target: impl Fn(&[u8]) -> bool) -> bool {
     }
 
     let _shown = Shown(input);
-    target(input)
+    let (begins, mut accepted) = (Instant::now(), false);
+    let memory = allocation_counter::measure(|| accepted = target(input));
+    let length = u64::try_from(input.len()).expect("a length in memory fits 64 bits");
+    let bytes = memory.bytes_max;
+    assert!(bytes <= MEMORY + length * MEMORY_PER_BYTE, "{bytes} bytes");
+    let took = begins.elapsed();
+    assert!(took < LONGEST_TIME, "{took:?}");
+    accepted
 }
 
 /// SplitMix64: a different sequence each time.
@@ -120,7 +132,7 @@ impl Chance {
     }
 
     /// One of the corpus with one to four changes.
-    fn mutated(&mut self, corpus: &[Vec<u8>], words: &[&str]) -> Vec<u8> {
+    fn mutated<W: AsRef<[u8]>>(&mut self, corpus: &[Vec<u8>], words: &[W]) -> Vec<u8> {
         let mut input = self.one_of(corpus).cloned().unwrap_or_default();
         for _ in 0..=self.below(4) {
             self.change(&mut input, corpus, words);
@@ -129,7 +141,7 @@ impl Chance {
         input
     }
 
-    fn change(&mut self, input: &mut Vec<u8>, corpus: &[Vec<u8>], words: &[&str]) {
+    fn change<W: AsRef<[u8]>>(&mut self, input: &mut Vec<u8>, corpus: &[Vec<u8>], words: &[W]) {
         let (at, part) = (self.below(input.len()), self.part(input.len()));
         match self.below(7) {
             0 => set(input, at, |byte| byte ^ (1 << self.below(8))),
@@ -137,8 +149,8 @@ impl Chance {
             2 => drop(input.drain(part)),
             3 => input.truncate(at),
             4 => {
-                let word = self.one_of(words).copied().unwrap_or_default();
-                input.splice(part.start..part.start, word.bytes());
+                let word = self.one_of(words).map(AsRef::as_ref).unwrap_or_default();
+                input.splice(part.start..part.start, word.iter().copied());
             }
             5 => {
                 let again = input.get(part).unwrap_or_default().to_vec();
@@ -163,12 +175,28 @@ fn set(input: &mut [u8], at: usize, change: impl FnOnce(u8) -> u8) {
 const LONGEST_PART: usize = 64;
 /// Longer than any seed; parsers have limits of their own, with tests of their own.
 const LONGEST_INPUT: usize = 32 * 1024;
+/// At once, whatever the input is.
+const MEMORY: u64 = 1024 * 1024;
+/// Parsed JSON and CBOR have some 64 bytes for a byte, and targets print what was read to compare it.
+const MEMORY_PER_BYTE: u64 = 256;
+/// Whole milliseconds are usual; a machine that is busy with other tests may pause for long.
+const LONGEST_TIME: Duration = Duration::from_secs(10);
 /// So that the seeds are still met.
 const MOST_INPUTS: usize = 2_000;
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    #[should_panic(expected = "bytes")]
+    fn memory_out_of_proportion_is_found() {
+        run(&["8"], &["9"], |bytes| {
+            let length = u32::from(bytes.first().copied().unwrap_or_default()) * 1024 * 1024;
+            std::hint::black_box(vec![0_u8; usize::try_from(length).unwrap()]);
+            true
+        });
+    }
 
     #[test]
     #[should_panic(expected = "found")]
