@@ -7,6 +7,9 @@ pub mod dcap;
 mod ear;
 mod evidence;
 mod freshness;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzz;
 mod hex;
 mod little_endian;
 pub mod nitro;

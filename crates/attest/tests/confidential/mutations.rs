@@ -1,4 +1,5 @@
-//! Genuine evidence, altered at random: nothing panics, and what is accepted says nothing that the genuine one does not.
+//! Genuine evidence, altered at random: what is accepted, signatures and all, says nothing that the genuine one does not. What holds
+//! for parsers alone is in `src/fuzz.rs`.
 //!
 //! The alterations come from a seed, so a failure repeats; it names the round. More rounds are one environment variable away:
 //! `COUNTERSIGN_MUTATIONS=100` makes a hundred times as many.
@@ -6,7 +7,7 @@
 use countersign_attest::dcap::{Collateral, Quote};
 use countersign_attest::nitro::Document;
 use countersign_attest::snp::{Endorsement, Report};
-use countersign_attest::{Appraisal, Evidence, RootKeys};
+use countersign_attest::{Appraisal, RootKeys};
 
 use crate::support::{at, evidence, unhex};
 
@@ -67,28 +68,6 @@ fn check<E: std::fmt::Debug + PartialEq>(
         numbers.alter(&mut altered, &others);
         let appraised = appraise(&altered);
         assert!(appraised.is_err() || appraised == expected, "round {round}");
-    }
-}
-
-#[test]
-fn nothing_that_is_recognised_panics() {
-    let names = [
-        "tdx_quote",
-        "tdx_quote_outdated",
-        "sgx_quote",
-        "nitro.cose",
-        "azure_hcl_report_snp.bin",
-        "azure_vtpm_quote.bin",
-        "report_milan.hex",
-    ];
-    let Some(files) = names.map(evidence).into_iter().collect::<Option<Vec<_>>>() else {
-        return;
-    };
-    let mut numbers = Numbers(0x6261_7369_6e67_7374);
-    for round in 0..10_000 * crate::support::mutations() {
-        let mut altered = files[round % files.len()].clone();
-        numbers.alter(&mut altered, &files);
-        drop(Evidence::recognise(&altered));
     }
 }
 
