@@ -45,7 +45,7 @@ impl AttestationScheme {
         }
     }
 
-    fn template(self) -> Public {
+    pub(crate) fn template(self) -> Public {
         // Without `NO_DA` each unclean power-off after a quote counts as a failed try, and three of them lock the TPM.
         let attributes = attribute::FIXED_TPM
             | attribute::FIXED_PARENT

@@ -8,6 +8,9 @@ mod clock;
 mod command;
 mod endorsement;
 mod error;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzz;
 mod kdf;
 mod nv;
 mod pcr;

@@ -82,6 +82,11 @@ impl PcrSelection {
         Self(rest.filter(|(_, bits)| *bits != 0).collect())
     }
 
+    fn count(&self) -> usize {
+        let banks = self.0.iter();
+        banks.map(|(_, bits)| indices(*bits).count()).sum()
+    }
+
     fn first_bank(&self) -> Hash {
         self.0.first().map_or(Hash::Sha256, |(hash, _)| *hash)
     }
@@ -133,8 +138,12 @@ impl Tpm {
         while !rest.is_empty() {
             // A response holds eight values at most.
             let command = Command::new(Code::PcrRead, vec![], rest.encode(Writer::new()));
-            let piece = self.run(command, &mut [])?.read(read_values)?;
+            let response = self.run(command, &mut [])?;
+            let piece = response.read(read_values)?;
             let left = rest.without(&piece);
+            if left.count() + piece.len() != rest.count() {
+                return Err(response.malformed(Malformed::Value));
+            }
             if left == rest {
                 let bank = rest.first_bank();
                 return Err(Error::NoPcrBank { bank });

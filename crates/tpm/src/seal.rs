@@ -73,7 +73,13 @@ impl Sealed {
             reader.expect(FORMAT)?;
             let selection = PcrSelection::parse(&mut reader)?;
             let stored = Stored::parse(&mut reader)?;
-            reader.finish().map(|()| Self { stored, selection })
+            reader.finish()?;
+            let sealed = Self { stored, selection };
+            // A selection is read without the banks that are not known here, and would then say that fewer PCRs are demanded.
+            match sealed.to_bytes() == bytes {
+                true => Ok(sealed),
+                false => Err(Malformed::Value),
+            }
         };
         parse().map_err(|source| Error::Saved { what: WHAT, source })
     }
