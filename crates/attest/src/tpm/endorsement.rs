@@ -11,8 +11,8 @@ use webpki::{ALL_VERIFICATION_ALGS, EndEntityCert, KeyUsage, anchor_from_trusted
 use x509_cert::Certificate;
 use x509_cert::der::Decode as _;
 use x509_cert::der::asn1::ObjectIdentifier;
-use x509_cert::ext::pkix::SubjectAltName;
 use x509_cert::ext::pkix::name::GeneralName;
+use x509_cert::ext::pkix::{ExtendedKeyUsage, SubjectAltName};
 
 use super::public::{Attributes, PublicArea, PublicAreaError};
 use crate::chain::{self, ChainError};
@@ -95,6 +95,9 @@ pub enum EndorsementKeyError {
     /// The certificate is for another key.
     #[error("its certificate is for another key")]
     AnotherKey,
+    /// The certificate does not say that it is an endorsement certificate.
+    #[error("its certificate is for something else: it lacks the extended key usage 2.23.133.8.1")]
+    Usage,
     /// The certificate is not in its time.
     #[error("{0}")]
     Chain(#[from] ChainError),
@@ -167,6 +170,9 @@ impl EndorsementKey {
         let info = certificate.tbs_certificate().subject_public_key_info();
         if Some(info.subject_public_key.raw_bytes()) != self.area.key.bits().as_deref() {
             return Err(EndorsementKeyError::AnotherKey);
+        }
+        if !is_for_endorsement(certificate) {
+            return Err(EndorsementKeyError::Usage);
         }
         let valid_until = chain::validity(&read, now)?;
         roots.vouch_for(leaf, others, now)?;
@@ -287,7 +293,7 @@ impl TpmRoots {
         let others: Vec<_> = others
             .map(|der| CertificateDer::from(der.as_ref()))
             .collect();
-        let usage = KeyUsage::required(EK_CERTIFICATE);
+        let usage = KeyUsage::required_if_present(EK_CERTIFICATE_DER);
         EndEntityCert::try_from(leaf)
             .map_err(untrusted)?
             .verify_for_usage(
@@ -302,6 +308,14 @@ impl TpmRoots {
             .map_err(untrusted)?;
         Ok(())
     }
+}
+
+/// TCG EK Credential Profile 2.5, section 3.2.16.
+fn is_for_endorsement(certificate: &Certificate) -> bool {
+    let usage = certificate
+        .tbs_certificate()
+        .get_extension::<ExtendedKeyUsage>();
+    usage.is_ok_and(|usage| usage.is_some_and(|(_, usage)| usage.0.contains(&EK_CERTIFICATE)))
 }
 
 /// `tcg-at-tpmManufacturer` in the subject's alternative name (TCG EK Credential Profile 2.5, section 3.1.2), by the TCG Vendor ID
@@ -339,8 +353,11 @@ const REQUIRED: [(u32, &str); 5] = [
     Attributes::SENSITIVE_DATA_ORIGIN,
 ];
 
-/// `tcg-kp-EKCertificate`, 2.23.133.8.1, as it is encoded: a maker has other certificates too. Whose TPM lacks it is listed by its hash.
-const EK_CERTIFICATE: &[u8] = &[0x67, 0x81, 0x05, 0x08, 0x01];
+/// `tcg-kp-EKCertificate`: a maker has other certificates too. A TPM whose certificate does not say so is listed by its hash.
+const EK_CERTIFICATE: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.23.133.8.1");
+
+/// The same as it is encoded, for the path: an authority need not say what its certificates are for.
+const EK_CERTIFICATE_DER: &[u8] = &[0x67, 0x81, 0x05, 0x08, 0x01];
 
 const TPM_MANUFACTURER: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.23.133.2.1");
 
