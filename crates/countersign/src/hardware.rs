@@ -34,6 +34,7 @@ impl Hardware {
         hardware.root = match &config.root {
             RootProtection::Mode => Protection::Mode,
             RootProtection::Password(file) => Protection::Password(file.clone()),
+            RootProtection::Tpm(device) => Protection::Tpm(device.clone()),
             RootProtection::Token(uri) => Protection::Token(hardware.token(uri)?.sealing_key(uri)?),
         };
         if let Some(uri) = &config.authority {

@@ -30,6 +30,8 @@ pub(crate) enum RootProtection {
     Password(PathBuf),
     /// An AES key in a PKCS#11 token.
     Token(Box<Pkcs11Uri>),
+    /// The machine's TPM.
+    Tpm(countersign_tpm::Address),
 }
 
 impl KeysConfig {
@@ -37,7 +39,7 @@ impl KeysConfig {
         let root = key(
             "root",
             &ROOT_PROTECTION,
-            "what the root key is sealed under in `root_key_file`: an AES key of 256 bits in a PKCS#11 token, or the password in a file",
+            "what the root key is sealed under in `root_key_file`: an AES key of 256 bits in a PKCS#11 token, the password in a file, or the machine's TPM",
         );
         let authority = key(
             "authority",

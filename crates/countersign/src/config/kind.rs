@@ -330,9 +330,13 @@ pub(super) static PKCS11: Kind<Pkcs11Uri> = Kind {
 };
 
 pub(super) static ROOT_PROTECTION: Kind<RootProtection> = Kind {
-    name: "a `pkcs11:` URI (RFC 7512), or `password:` and the absolute path of a file with a password",
+    name: "a `pkcs11:` URI (RFC 7512), `password:` and the absolute path of a file with a password, or `tpm:` and a TPM's device",
     parse: |value| {
         let text = value.as_str().unwrap_or_default();
+        if let Some(device) = text.strip_prefix("tpm:") {
+            let device = device.parse().map(RootProtection::Tpm);
+            return device.map_err(|_| ROOT_PROTECTION.name.to_owned());
+        }
         match text.strip_prefix("password:").map(PathBuf::from) {
             Some(file) if file.is_absolute() => Ok(RootProtection::Password(file)),
             None if text.starts_with("pkcs11:") => {

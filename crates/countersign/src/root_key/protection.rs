@@ -1,4 +1,4 @@
-//! What protects the root key in its file: the file's mode alone, a password, or an AES key in a PKCS#11 token.
+//! What protects the root key in its file: the file's mode alone, a password, an AES key in a PKCS#11 token, or a TPM.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -7,6 +7,7 @@ use base64ct::{Base64UrlUnpadded, Encoding};
 use countersign_hsm::{HsmError, SealingKey};
 use countersign_paseto::paserk::{ProtectedKey, WorkLimits};
 use countersign_paseto::{Key, Local, PaserkError, SystemRandom, V4};
+use countersign_tpm::{Address, PcrSelection, Sealed, Secret, Tpm};
 use zeroize::Zeroizing;
 
 use super::RootKey;
@@ -23,6 +24,8 @@ pub(crate) enum Protection {
     Password(PathBuf),
     /// An AES key in a PKCS#11 token.
     Token(SealingKey),
+    /// The TPM here: no other opens the file.
+    Tpm(Address),
 }
 
 /// What a file says that it is protected by.
@@ -31,6 +34,7 @@ pub(crate) enum Form {
     Plain,
     Password,
     Token,
+    Tpm,
 }
 
 /// Why the root key cannot be put under its protection, or taken from it.
@@ -56,6 +60,9 @@ pub(crate) enum ProtectionError {
     /// The token cannot be used, or its key does not open the file.
     #[error(transparent)]
     Token(#[from] HsmError),
+    /// The TPM cannot be used, or another one sealed the file.
+    #[error("the TPM: {0}")]
+    Tpm(#[from] countersign_tpm::Error),
     /// The file holds something else.
     #[error("`{}` holds no root key", file.display())]
     Malformed { file: PathBuf },
@@ -73,6 +80,7 @@ impl Report for ProtectionError {
                 "put the right password into that file, or restore a backup".to_owned()
             }
             Self::Token(error) => return error.hint(),
+            Self::Tpm(error) => return error.remedy(),
             Self::Malformed { .. } => {
                 "put the root key that belongs to this database back, or restore a backup"
                     .to_owned()
@@ -103,6 +111,12 @@ impl Protection {
                 let text = Base64UrlUnpadded::encode_string(&sealed);
                 Zeroizing::new(format!("{TOKEN_PREFIX}{text}"))
             }
+            Self::Tpm(device) => {
+                let secret = Secret::new(key.to_paserk().as_bytes().to_vec());
+                let sealed = Tpm::open(device)?.seal(&secret, &PcrSelection::default())?;
+                let text = Base64UrlUnpadded::encode_string(&sealed.to_bytes());
+                Zeroizing::new(format!("{TPM_PREFIX}{text}"))
+            }
         })
     }
 
@@ -123,7 +137,15 @@ impl Protection {
             (Self::Password(password), Form::Password) => {
                 Ok((unlock(text, password)?, Standing::Kept))
             }
-            (Self::Token(token), Form::Token) => Ok((unseal(text, token, file)?, Standing::Kept)),
+            (Self::Token(token), Form::Token) => {
+                let sealed = sealed(text, TOKEN_PREFIX, file)?;
+                Ok((opened(&token.open(&sealed, ABOUT)?, file)?, Standing::Kept))
+            }
+            (Self::Tpm(device), Form::Tpm) => {
+                let sealed = Sealed::from_bytes(&sealed(text, TPM_PREFIX, file)?)?;
+                let secret = Tpm::open(device)?.unseal(&sealed)?;
+                Ok((opened(secret.expose_secret(), file)?, Standing::Kept))
+            }
             _ => Err(ProtectionError::Other {
                 file: file.to_owned(),
                 found,
@@ -144,6 +166,7 @@ impl Protection {
                 let token = key.token().label();
                 format!("`{file}`, sealed by a key in the PKCS#11 token `{token}`")
             }
+            Self::Tpm(device) => format!("`{file}`, sealed to the TPM at `{device}`"),
         }
     }
 
@@ -152,6 +175,7 @@ impl Protection {
             Self::Mode => "is not set",
             Self::Password(_) => "names a password",
             Self::Token(_) => "names a key in a PKCS#11 token",
+            Self::Tpm(_) => "names a TPM",
         }
     }
 }
@@ -169,6 +193,8 @@ impl Form {
     fn of(text: &str) -> Self {
         if text.starts_with(TOKEN_PREFIX) {
             Self::Token
+        } else if text.starts_with(TPM_PREFIX) {
+            Self::Tpm
         } else if text.starts_with("k4.local-pw.") {
             Self::Password
         } else {
@@ -183,6 +209,9 @@ impl Form {
                 "set `root = \"password:/…\"` in `[keys]` to the file with its password"
             }
             Self::Token => "set `root` in `[keys]` to the `pkcs11:` URI of the key that sealed it",
+            Self::Tpm => {
+                "set `root = \"tpm:/dev/tpmrm0\"` in `[keys]`, on the machine whose TPM sealed it"
+            }
         }
     }
 }
@@ -193,6 +222,7 @@ impl fmt::Display for Form {
             Self::Plain => "is under nothing",
             Self::Password => "is under a password",
             Self::Token => "is sealed by a key in a PKCS#11 token",
+            Self::Tpm => "is sealed to a TPM",
         })
     }
 }
@@ -214,16 +244,21 @@ fn unlock(text: &str, password_file: &Path) -> Result<RootKey, ProtectionError> 
     Ok(RootKey(key.map_err(refused)?))
 }
 
-fn unseal(text: &str, token: &SealingKey, file: &Path) -> Result<RootKey, ProtectionError> {
-    let malformed = || ProtectionError::Malformed {
+/// What stands behind the word for how it was sealed.
+fn sealed(text: &str, prefix: &str, file: &Path) -> Result<Vec<u8>, ProtectionError> {
+    let sealed = text.strip_prefix(prefix).map(str::trim_end);
+    let sealed = sealed.and_then(|text| Base64UrlUnpadded::decode_vec(text).ok());
+    sealed.ok_or_else(|| ProtectionError::Malformed {
         file: file.to_owned(),
-    };
-    let sealed = text.strip_prefix(TOKEN_PREFIX).ok_or_else(malformed)?;
-    let sealed = Base64UrlUnpadded::decode_vec(sealed).map_err(|_| malformed())?;
-    let opened = token.open(&sealed, ABOUT)?;
-    let text = std::str::from_utf8(&opened).map_err(|_| malformed())?;
-    let key = Key::from_paserk(text).map(RootKey);
-    key.map_err(|_| malformed())
+    })
+}
+
+fn opened(paserk: &[u8], file: &Path) -> Result<RootKey, ProtectionError> {
+    let text = std::str::from_utf8(paserk).ok();
+    let key = text.and_then(|text| Key::from_paserk(text).ok());
+    key.map(RootKey).ok_or_else(|| ProtectionError::Malformed {
+        file: file.to_owned(),
+    })
 }
 
 /// The first line of the file.
@@ -241,6 +276,7 @@ fn read_password(file: &Path) -> Result<Zeroizing<Vec<u8>>, ProtectionError> {
 }
 
 const TOKEN_PREFIX: &str = "countersign-root-key.pkcs11.";
+const TPM_PREFIX: &str = "countersign-root-key.tpm.";
 
 /// What a token is told that it seals: it opens as nothing else.
 const ABOUT: &[u8] = b"countersign root key";

@@ -226,3 +226,26 @@ fn without_hardware_nobody_comes_in_by_a_strict_listener_who_is_not_named() {
     let help = run(countersign().args(["attest", "--help"]), "").succeeded();
     assert!(help.contains("learn"), "{help}");
 }
+
+#[test]
+fn a_gateways_root_key_is_sealed_to_its_tpm_and_opens_at_no_other() {
+    let (Some(tpm), Some(other)) = (Swtpm::manufacture().unwrap(), Swtpm::manufacture().unwrap())
+    else {
+        return;
+    };
+    let mut gateway = GatewaySetup::new().configure();
+    let config = std::fs::read_to_string(gateway.config()).unwrap();
+    let keys = format!("[keys]\nroot = \"tpm:{}\"\n", tpm.address());
+    std::fs::write(gateway.config(), format!("{config}\n{keys}")).unwrap();
+    let root_key = gateway.state().join("root.key");
+    for _ in 0..2 {
+        gateway.start();
+        gateway.stop();
+        let text = std::fs::read_to_string(&root_key).unwrap();
+        assert!(text.starts_with("countersign-root-key.tpm."), "{text}");
+    }
+    let keys = format!("[keys]\nroot = \"tpm:{}\"\n", other.address());
+    std::fs::write(gateway.config(), format!("{config}\n{keys}")).unwrap();
+    let told = gateway.launch().log_of_failure();
+    assert!(told.contains("error: the TPM:"), "{told}");
+}
