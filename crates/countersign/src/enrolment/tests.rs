@@ -1,7 +1,7 @@
 use std::fs;
 
 use countersign_channel::identity::{KeyAlgorithm, Leaf, PrivateKey, SpkiHash};
-use countersign_paseto::{Key, Local, V4, mint_payload};
+use countersign_paseto::{Key, Local, SystemRandom, V4, mint_payload};
 use tempfile::TempDir;
 
 use super::*;
