@@ -1,4 +1,6 @@
 // A web site to look at: a page whose script opens a WebSocket, and writes what comes back into the page.
+// The page's picture is held back until the page has said that it wrote, so that no browser, however slow the machine,
+// takes the page for loaded before.
 //
 //   site.cjs PORT
 'use strict';
@@ -12,9 +14,13 @@ const PAGE = `<!doctype html><html lang="en"><title>A site</title>
   const socket = new WebSocket('wss://' + location.host + '/echo');
   const write = (text) => (document.getElementById('echo').textContent = text);
   socket.onopen = () => socket.send('hello from the browser');
-  socket.onmessage = (message) => write('came back: ' + message.data);
+  socket.onmessage = (message) => {
+    write('came back: ' + message.data);
+    socket.onmessage = null;
+    socket.send('written');
+  };
   socket.onerror = () => write('it failed');
-</script></html>`;
+</script><img src="/when-written" alt=""></html>`;
 
 /// What a client of a WebSocket is to be told (RFC 6455, section 4.2.2).
 const accepted = (key) =>
@@ -26,10 +32,18 @@ function echo(socket, frame) {
   const mask = frame.subarray(2, 6);
   const text = frame.subarray(6, 6 + length).map((byte, at) => byte ^ mask[at % 4]);
   socket.write(Buffer.concat([Buffer.from([frame[0], length]), text]));
+  if (Buffer.from(text).toString() === 'written') written.resolve();
 }
 
+const written = Promise.withResolvers();
+
 http
-  .createServer((request, response) => {
+  .createServer(async (request, response) => {
+    if (request.url === '/when-written') {
+      await written.promise;
+      response.writeHead(204).end();
+      return;
+    }
     response.writeHead(200, { 'content-type': 'text/html; charset=utf-8' }).end(PAGE);
   })
   .on('upgrade', (request, socket) => {

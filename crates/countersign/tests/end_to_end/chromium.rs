@@ -21,7 +21,7 @@ impl Chromium {
         })
     }
 
-    /// The document of the service's page after its scripts have run; a picture of it goes to `picture`.
+    /// The document of the service's page once it has loaded; a picture of it goes to `picture`.
     #[track_caller]
     fn visit(&self, gateway: &Gateway, picture: &Path) -> String {
         let profile = tempfile::tempdir_in(&self.folder).expect("a folder");
@@ -40,11 +40,7 @@ impl Chromium {
                 "--disable-component-update",
                 "--disable-sync",
             ])
-            .args([
-                "--disable-dev-shm-usage",
-                "--window-size=900,600",
-                "--virtual-time-budget=5000",
-            ])
+            .args(["--disable-dev-shm-usage", "--window-size=900,600"])
             // The authority's certificate is in no store that a browser looks into: this one key is taken, and no other.
             .arg(format!(
                 "--ignore-certificate-errors-spki-list={}",
