@@ -53,7 +53,7 @@ pub use client::{ConnectError, Mux, Rejected, RequestError};
 pub use cut::Cut;
 pub use early::Early;
 pub use error::{ConnectionError, ErrorCode};
-pub use limits::{Keepalive, Limits, RelayLimits, WHOLE_RECORDS};
+pub use limits::{Keepalive, LARGEST_FRAME, Limits, RelayLimits};
 pub use pump::{End, IntoEnd, Queue};
 pub use relay::{Counters, Ending, RelayEnd, relay};
 pub use server::{Incoming, OpenGuard, RawRequest, Requests, ServerHandle, serve};

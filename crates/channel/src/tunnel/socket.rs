@@ -8,7 +8,7 @@ use tokio::io::{AsyncRead, AsyncWrite, DuplexStream};
 use tokio::net::{TcpStream, UnixStream};
 use tokio_util::io::poll_read_buf;
 
-use super::limits::WHOLE_RECORDS;
+use super::limits::LARGEST_FRAME;
 use super::{End, IntoEnd, Queue};
 use crate::failure::reworded;
 
@@ -105,6 +105,7 @@ pub struct Socket<T> {
     io: T,
     first: Bytes,
     buffer: BytesMut,
+    asking: Asking,
 }
 
 impl<T> Socket<T> {
@@ -115,8 +116,48 @@ impl<T> Socket<T> {
 
     /// Wraps a connection from which `first` has been read already.
     pub fn preceded_by(first: Bytes, io: T) -> Self {
-        let buffer = BytesMut::new();
-        Self { io, first, buffer }
+        Self {
+            io,
+            first,
+            buffer: BytesMut::new(),
+            asking: Asking::default(),
+        }
+    }
+}
+
+/// How much to ask the kernel for at once, by what it had before: a stream of short messages needs no large buffer, and bulk
+/// comes two frames at a time, with half as many system calls and acknowledgements.
+#[derive(Clone, Copy, Debug, Default)]
+enum Asking {
+    #[default]
+    Message,
+    Frame,
+    Frames,
+}
+
+impl Asking {
+    fn bytes(self) -> usize {
+        match self {
+            Self::Message => 8 << 10,
+            Self::Frame => LARGEST_FRAME.into(),
+            Self::Frames => 2 * usize::from(LARGEST_FRAME),
+        }
+    }
+
+    /// What to ask for after a read that filled all the room there was.
+    fn more(self) -> Self {
+        match self {
+            Self::Message => Self::Frame,
+            Self::Frame | Self::Frames => Self::Frames,
+        }
+    }
+
+    /// What to ask for after a read that a smaller room would have held.
+    fn less(self) -> Self {
+        match self {
+            Self::Frames => Self::Frame,
+            Self::Frame | Self::Message => Self::Message,
+        }
     }
 }
 
@@ -126,14 +167,20 @@ impl<T: AsyncRead + AsyncWrite + Reset + Unpin> End for Socket<T> {
             return Poll::Ready(Ok(Some(std::mem::take(&mut self.first))));
         }
         if self.buffer.capacity() < SMALLEST_READ {
-            self.buffer = BytesMut::with_capacity(WHOLE_RECORDS.into());
+            self.buffer = BytesMut::with_capacity(self.asking.bytes());
         }
+        let room = self.buffer.capacity();
         let read = poll_read_buf(Pin::new(&mut self.io), cx, &mut self.buffer);
         if read.is_pending() {
             // An idle connection keeps no buffer.
             self.buffer = BytesMut::new();
         }
         let read = ready!(read).map_err(reworded)?;
+        if read == room {
+            self.asking = self.asking.more();
+        } else if read <= self.asking.less().bytes() {
+            self.asking = self.asking.less();
+        }
         let chunk = self.buffer.split().freeze();
         Poll::Ready(Ok((read > 0).then_some(chunk)))
     }

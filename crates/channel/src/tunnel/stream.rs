@@ -10,7 +10,7 @@ use h2::{Reason, RecvStream, SendStream};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::oneshot;
 
-use super::limits::WHOLE_RECORDS;
+use super::limits::LARGEST_FRAME;
 use super::{ConnectionError, OpenGuard};
 
 /// One proxied connection inside a channel.
@@ -163,7 +163,7 @@ impl TunnelWriter {
     ///
     /// As for [`TunnelReader::poll_chunk`]; `BrokenPipe` after the end.
     pub fn poll_send(&mut self, cx: &mut Context<'_>, data: &mut Bytes) -> Poll<io::Result<usize>> {
-        let wanted = data.len().min(WHOLE_RECORDS.into());
+        let wanted = data.len().min(LARGEST_FRAME.into());
         let allowed = ready!(self.poll_capacity(cx, wanted))?;
         let part = data.split_to(allowed.min(wanted));
         let sent = part.len();

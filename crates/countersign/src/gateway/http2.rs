@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use countersign_channel::tunnel::{
-    self, Incoming, RawRequest, Requests, ServerHandle, Tunnel, WHOLE_RECORDS,
+    self, Incoming, LARGEST_FRAME, RawRequest, Requests, ServerHandle, Tunnel,
 };
 use h2::server::SendResponse;
 use h2::{Reason, SendStream};
@@ -289,7 +289,7 @@ async fn pump(mut body: ReplyBody, send: &mut SendStream<Bytes>) -> bool {
 /// Sends data as far as the client's window allows, and waits for more; false if the client takes no more.
 async fn send_data(mut data: Bytes, last: bool, send: &mut SendStream<Bytes>) -> bool {
     loop {
-        let wanted = data.len().min(WHOLE_RECORDS.into());
+        let wanted = data.len().min(LARGEST_FRAME.into());
         if wanted > 0 && !has_room(wanted, send).await {
             return false;
         }

@@ -1,3 +1,4 @@
+use std::future::poll_fn;
 use std::time::Duration;
 
 use tokio::time::timeout;
@@ -139,4 +140,27 @@ async fn two_hundred_streams_at_once_each_get_their_own_answer() {
         stream.await.unwrap();
     }
     assert_eq!(tunnels.mux.open_streams(), 0);
+}
+
+/// The chunks in which a socket hands on what lies ready in it.
+async fn chunks(ready: &[u8]) -> Vec<usize> {
+    let (mut program, socket) = duplex(1 << 20);
+    let mut socket = Socket::new(socket);
+    program.write_all(ready).await.unwrap();
+    drop(program);
+    let mut chunks = Vec::new();
+    while let Some(chunk) = poll_fn(|cx| socket.poll_receive(cx)).await.unwrap() {
+        chunks.push(chunk.len());
+    }
+    chunks
+}
+
+#[tokio::test]
+async fn bulk_comes_two_frames_at_a_time_once_it_shows() {
+    let frame = usize::from(LARGEST_FRAME);
+    assert_eq!(chunks(&[7; 100]).await, [100]);
+    assert_eq!(
+        chunks(&vec![7; 500_000]).await[..3],
+        [8 << 10, frame, 2 * frame]
+    );
 }
