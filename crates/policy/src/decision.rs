@@ -39,15 +39,13 @@ impl DecisionId {
 
 impl fmt::Display for DecisionId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (at, byte) in self.0.iter().enumerate() {
-            let dash = if matches!(at, 4 | 6 | 8 | 10) {
-                "-"
-            } else {
-                ""
-            };
-            write!(f, "{dash}{byte:02x}")?;
-        }
-        Ok(())
+        let id = u128::from_be_bytes(self.0);
+        let (low, mid, version) = (id >> 96, id >> 80 & 0xffff, id >> 64 & 0xffff);
+        let (variant, node) = (id >> 48 & 0xffff, id & 0xffff_ffff_ffff);
+        write!(
+            f,
+            "{low:08x}-{mid:04x}-{version:04x}-{variant:04x}-{node:012x}"
+        )
     }
 }
 

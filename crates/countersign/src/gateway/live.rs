@@ -180,7 +180,7 @@ impl Drop for ChannelGuard {
 
 /// A fresh name for a decision.
 pub(crate) fn decision_id() -> DecisionId {
-    DecisionId::from_random(crate::random::bytes())
+    DecisionId::from_random(crate::random::identifier())
 }
 
 /// A panic while one of these short locks is held leaves the map whole, so a poisoned lock is still good.
