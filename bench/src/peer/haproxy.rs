@@ -1,4 +1,5 @@
-//! HAProxy as Debian ships it: TLS on both sides of a TCP proxy, one thread each; its OpenSSL has no hybrid group.
+//! HAProxy as Debian ships it: TLS on both sides of a TCP proxy, one thread each; its OpenSSL has no hybrid group. Without TLS
+//! it is the floor: what two processes cost that only pass bytes on.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -19,6 +20,7 @@ pub(crate) struct HaProxy {
     server: Option<Process>,
     client: Process,
     entry: SocketAddr,
+    bare: SocketAddr,
     plain: SocketAddr,
     requests: SocketAddr,
     root: CertificateDer<'static>,
@@ -33,11 +35,13 @@ impl HaProxy {
         service: Ports,
     ) -> Outcome<Self> {
         let (entry, streams) = (free_port()?, free_port()?);
+        let (bare, relayed) = (free_port()?, free_port()?);
         let (plain, requests) = (free_port()?, free_port()?);
         let tls = certificates.p256.both.display();
         let server = format!(
             "{COMMON}\
              frontend streams\n mode tcp\n bind 127.0.0.1:{streams} ssl crt {tls}\n default_backend streams\n\
+             frontend relayed\n mode tcp\n bind 127.0.0.1:{relayed}\n default_backend streams\n\
              backend streams\n mode tcp\n server service 127.0.0.1:{}\n\
              frontend requests\n mode http\n bind 127.0.0.1:{requests} ssl crt {tls} alpn h2,http/1.1\n default_backend requests\n\
              backend requests\n mode http\n server service 127.0.0.1:{}\n",
@@ -46,6 +50,8 @@ impl HaProxy {
         let client = format!(
             "{COMMON}\
              frontend streams\n mode tcp\n bind 127.0.0.1:{entry}\n default_backend streams\n\
+             frontend bare\n mode tcp\n bind 127.0.0.1:{bare}\n default_backend bare\n\
+             backend bare\n mode tcp\n server gateway 127.0.0.1:{relayed}\n\
              frontend requests\n mode tcp\n bind 127.0.0.1:{plain}\n default_backend requests\n\
              backend streams\n mode tcp\n server gateway 127.0.0.1:{streams} {}\n\
              backend requests\n mode tcp\n server gateway 127.0.0.1:{requests} {}\n",
@@ -61,6 +67,7 @@ impl HaProxy {
             server: None,
             client,
             entry: loopback(entry),
+            bare: loopback(bare),
             plain: loopback(plain),
             requests: loopback(requests),
             root: certificates.p256.root.clone(),
@@ -81,14 +88,18 @@ impl Peer for HaProxy {
     }
 
     fn ways(&self) -> Vec<Way<'_>> {
-        vec![Way {
-            name: self.name(),
-            entry: self.entry,
-            bulk: self.entry,
-            requests: Some(self.plain),
+        let way = |name, entry, requests| Way {
+            name,
+            entry,
+            bulk: entry,
+            requests,
             gateway: Some(self.gateway()),
             client: Some(&self.client),
-        }]
+        };
+        vec![
+            way(NO_TLS, self.bare, None),
+            way(self.name(), self.entry, Some(self.plain)),
+        ]
     }
 
     fn tls(&self, kind: Kind) -> Outcome<Option<Client>> {
@@ -136,3 +147,5 @@ const COMMON: &str = "global\n nbthread 1\n maxconn 8000\n ssl-default-bind-opti
     ssl-default-bind-ciphersuites TLS_AES_256_GCM_SHA384\n ssl-default-bind-curves X25519\n \
     ssl-default-server-ciphersuites TLS_AES_256_GCM_SHA384\n\
     defaults\n timeout connect 5s\n timeout client 1h\n timeout server 1h\n timeout http-keep-alive 1h\n";
+/// The name of the way without TLS.
+const NO_TLS: &str = "two hops, no TLS";
