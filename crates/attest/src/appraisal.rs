@@ -6,6 +6,8 @@ use std::fmt;
 use jiff::Timestamp;
 use serde::{Serialize, Serializer};
 
+use crate::hex;
+
 /// What a verifier found true of a machine: the attestation result of RFC 9334, section 8.4.
 ///
 /// Only the appraisal of evidence makes one. It says what was proven and what was not looked at; whether that is enough is for a
@@ -142,7 +144,7 @@ pub struct Measurement {
     /// Its name in its technology: `pcr.sha256.7`, `mrtd`, `measurement`.
     pub name: String,
     /// The digest.
-    #[serde(serialize_with = "hex")]
+    #[serde(serialize_with = "in_hexadecimal")]
     pub value: Vec<u8>,
 }
 
@@ -165,7 +167,6 @@ pub enum Fact {
 #[serde(transparent)]
 pub struct Unchecked(pub String);
 
-fn hex<S: Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
-    let text: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-    serializer.serialize_str(&text)
+fn in_hexadecimal<S: Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(&hex::encode(bytes))
 }
