@@ -17,8 +17,8 @@ fn main() {
     if let Some(report) = Snp::genuine() {
         snp(&report);
     }
-    for name in ["tdx_quote", "sgx_quote"] {
-        if let Some(quote) = Intel::genuine(name) {
+    for (file, name) in [("tdx_quote", "TDX quote"), ("sgx_quote", "SGX quote")] {
+        if let Some(quote) = Intel::genuine(file) {
             intel(name, &quote);
         }
     }
