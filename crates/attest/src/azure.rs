@@ -2,7 +2,7 @@
 //! the report at NV index 0x01400001).
 //!
 //! The paravisor made the report when the VM started, so it answers no question. The virtual TPM's quote does: its key is the one in
-//! the report.
+//! the report, so a report comes to nothing without a quote that was verified.
 
 mod runtime;
 
@@ -15,7 +15,8 @@ use crate::chain::RootKeys;
 use crate::hex;
 use crate::little_endian::Fields;
 use crate::snp::{self, Endorsement, SnpError};
-use runtime::{RsaKey, Runtime};
+use crate::tpm::{self, AttestationKey, VerifiedQuote};
+use runtime::Runtime;
 
 /// The report and the runtime data that it binds.
 ///
@@ -31,11 +32,35 @@ use runtime::{RsaKey, Runtime};
 /// let report = countersign_attest::azure::Report::parse(&[]).unwrap();
 /// let configuration = report.runtime.configuration;
 /// ```
+///
+/// And it is appraised with its virtual TPM's quote, which somebody verified:
+///
+/// ```
+/// use countersign_attest::azure::{AzureError, Report};
+/// use countersign_attest::tpm::VerifiedQuote;
+/// use countersign_attest::{Appraisal, RootKeys};
+/// use jiff::Timestamp;
+///
+/// fn found(report: &Report, quote: &VerifiedQuote, now: Timestamp) -> Result<Appraisal, AzureError> {
+///     report.appraise(None, &RootKeys::amd(), quote, now)
+/// }
+/// ```
+///
+/// ```compile_fail,E0308
+/// use countersign_attest::RootKeys;
+/// use countersign_attest::azure::Report;
+/// use countersign_attest::tpm::Quote;
+/// use jiff::Timestamp;
+///
+/// fn found(report: &Report, quote: &Quote, now: Timestamp) {
+///     let _ = report.appraise(None, &RootKeys::amd(), quote, now);
+/// }
+/// ```
 #[derive(Clone, Debug)]
 pub struct Report {
     report: snp::Report,
     runtime: Runtime,
-    key: RsaKey,
+    key: AttestationKey,
 }
 
 impl Report {
@@ -74,8 +99,13 @@ impl Report {
         })
     }
 
-    /// Appraises the report: that `quote_key`, the SubjectPublicKeyInfo of the key that signed the virtual TPM's quote, is the one that
-    /// the report vouches for, and the report itself where `endorsement` is there.
+    /// The key that the report names, to verify the virtual TPM's quote under. Nobody vouches for it before the report is appraised.
+    pub fn unverified_key(&self) -> &AttestationKey {
+        &self.key
+    }
+
+    /// Appraises the report with the quote of its virtual TPM: that the key that signed the quote is the one that the report vouches
+    /// for, and the report itself where `endorsement` is there. Whether the evidence is of now is the quote's to say.
     ///
     /// Without the chip's certificate nobody vouches for anything: the appraisal has no vendor, and says in
     /// [`unchecked`](Appraisal::unchecked) that the signature was not checked.
@@ -87,14 +117,13 @@ impl Report {
         &self,
         endorsement: Option<&Endorsement>,
         roots: &RootKeys,
-        quote_key: &[u8],
+        quote: &VerifiedQuote,
         now: Timestamp,
     ) -> Result<Appraisal, AzureError> {
-        let found = RsaKey::from_spki(quote_key).ok_or(AzureError::QuoteKey)?;
-        if found != self.key {
+        if !quote.signer.is_same_key(&self.key) {
             return Err(AzureError::OtherKey {
-                expected: hex::encode(&self.key.modulus),
-                found: hex::encode(&found.modulus),
+                expected: self.key.numbers(),
+                found: quote.signer.numbers(),
             });
         }
         let mut appraisal = match endorsement {
@@ -102,8 +131,11 @@ impl Report {
             None => self.unsigned(now),
         };
         appraisal.technology = Technology::AzureVtpm;
+        appraisal.freshness = quote.freshness;
         appraisal.facts.extend(self.configuration());
         appraisal.measurements.extend(self.user_data());
+        appraisal.measurements.extend(quote.measurements());
+        appraisal.unchecked.extend(tpm::unchecked(false));
         Ok(appraisal)
     }
 
@@ -222,9 +254,6 @@ pub enum AzureError {
     /// The runtime data is not Azure's JSON, or has not one attestation key.
     #[error("the runtime data of the Azure report cannot be read")]
     Runtime,
-    /// The key that signed the quote cannot be read as an RSA key.
-    #[error("the key of the virtual TPM's quote is no RSA key")]
-    QuoteKey,
     /// The quote is of another VM's TPM.
     #[error(
         "the quote is signed by the key with modulus {found}, the report vouches for {expected}"
@@ -232,7 +261,7 @@ pub enum AzureError {
     OtherKey {
         /// The modulus in the report.
         expected: String,
-        /// The modulus of the quote's key.
+        /// The modulus of the quote's key, or its point where it is on a curve.
         found: String,
     },
     /// The wrapped report was refused.

@@ -207,7 +207,7 @@ pub(crate) enum AgentsCommand {
 #[derive(Debug, Subcommand)]
 pub(crate) enum AttestCommand {
     /// Check evidence offline, and say what it comes to. Exit status 1 where it does not hold.
-    Verify(AttestVerify),
+    Verify(Box<AttestVerify>),
     /// Say what this machine can prove.
     Show {
         /// The TPM.
@@ -249,13 +249,17 @@ pub(crate) struct AttestVerify {
     /// TDX, SGX: Intel's collateral, JSON.
     #[arg(long, value_name = "FILE")]
     pub(crate) collateral: Option<PathBuf>,
-    /// TPM: the attestation key; Azure: the key of the virtual TPM's quote; software: the agent's key. PEM or DER.
+    /// Azure: the quote of the virtual TPM that the report vouches for.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) quote: Option<PathBuf>,
+    /// TPM: the attestation key; software: the agent's key; Azure: the quote's key, where it is not to be taken from the report. PEM or
+    /// DER.
     #[arg(long, value_name = "FILE")]
     pub(crate) key: Option<PathBuf>,
-    /// TPM: the quote's signature.
+    /// TPM, Azure: the quote's signature.
     #[arg(long, value_name = "FILE")]
     pub(crate) signature: Option<PathBuf>,
-    /// TPM: the values that were quoted, as `tpm2_pcrread` prints them.
+    /// TPM, Azure: the values that were quoted, as `tpm2_pcrread` prints them.
     #[arg(long, value_name = "FILE")]
     pub(crate) pcrs: Option<PathBuf>,
     /// TPM: the event log.

@@ -1,6 +1,7 @@
 //! `countersign attest verify` on evidence that real hardware made, in the files that it comes in.
 
 #![expect(
+    clippy::indexing_slicing,
     clippy::unwrap_used,
     reason = "a test that cannot go on says where it stopped"
 )]
@@ -9,6 +10,7 @@
     reason = "vectors that are absent are said to be"
 )]
 
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
@@ -108,13 +110,75 @@ fn what_is_no_evidence_is_said_to_be_none() {
 }
 
 #[test]
+fn an_azure_report_wants_the_quote_of_its_virtual_tpm() {
+    refused(
+        "azure_hcl_report_snp.bin",
+        2,
+        "cannot be checked without `--quote`",
+    );
+}
+
+/// The genuine quote of an Azure VM's virtual TPM, in the files that `tpm2_quote` and `tpm2_pcrread` write, and a report of another VM.
+fn azure_files() -> Option<tempfile::TempDir> {
+    let folder = folder()?;
+    let copy = tempfile::tempdir().unwrap();
+    let write = |name: &str, content: &[u8]| fs::write(copy.path().join(name), content).unwrap();
+    for name in ["azure_vtpm_akpub.pem", "azure_hcl_report_snp.bin"] {
+        write(name, &fs::read(folder.join(name)).unwrap());
+    }
+    // Signature, message and 24 PCRs, each behind its length in 8 bytes; TPMT_SIGNATURE names RSASSA and SHA-256 first.
+    let genuine = fs::read(folder.join("azure_vtpm_quote.bin")).unwrap();
+    let (signature, rest) = genuine.split_at(8 + 256);
+    let (message, values) = rest.split_at(8 + 122);
+    let scheme = [0x00, 0x14, 0x00, 0x0b, 0x01, 0x00];
+    write("signature", &[&scheme, &signature[8..]].concat());
+    write("quote", &message[8..]);
+    let mut pcrs = "sha256:\n".to_owned();
+    for (pcr, value) in values[8..].chunks(32).enumerate() {
+        let value: String = value.iter().map(|byte| format!("{byte:02x}")).collect();
+        pcrs += &format!("  {pcr}: 0x{value}\n");
+    }
+    write("pcrs", pcrs.as_bytes());
+    Some(copy)
+}
+
+const QUOTED: &str = "--signature signature --pcrs pcrs --key azure_vtpm_akpub.pem";
+
+#[test]
+fn a_tpm_quote_holds() {
+    let Some(folder) = azure_files() else { return };
+    // `challenge`
+    let asked = format!("quote {QUOTED} --question 6368616c6c656e6765");
+    let done = verify(folder.path(), &asked);
+    let text = String::from_utf8_lossy(&done.stdout);
+    assert!(text.contains("tpm2, by nobody's certificate"), "{text}");
+    assert!(text.contains("it answers what was asked"), "{text}");
+}
+
+#[test]
+fn an_azure_report_holds_with_the_quote_of_its_own_virtual_tpm_alone() {
+    let Some(folder) = azure_files() else { return };
+    let own_key = "--quote quote --signature signature --pcrs pcrs";
+    let other_key = format!("--quote quote {QUOTED}");
+    for (beside, expected) in [
+        (own_key, "the quote is not signed by the attestation key"),
+        (&other_key, "the report vouches for b58541a6"),
+    ] {
+        let done = verify(folder.path(), &format!("azure_hcl_report_snp.bin {beside}"));
+        let error = String::from_utf8_lossy(&done.stderr);
+        assert_eq!(done.status.code(), Some(1), "{error}");
+        assert!(error.contains(expected), "{expected} is not in:\n{error}");
+    }
+}
+
+#[test]
 fn a_tpm_quote_wants_its_key_its_signature_and_its_pcrs() {
     let Some(folder) = folder() else { return };
     let copy = tempfile::tempdir().unwrap();
     let attest = [0xff, b'T', b'C', b'G', 0x80, 0x18];
-    std::fs::write(copy.path().join("quote"), attest).unwrap();
+    fs::write(copy.path().join("quote"), attest).unwrap();
     let key = folder.join("azure_vtpm_akpub.pem");
-    std::fs::copy(key, copy.path().join("key.pem")).unwrap();
+    fs::copy(key, copy.path().join("key.pem")).unwrap();
     for (arguments, missing) in [
         ("quote", "without `--key`"),
         ("quote --key key.pem", "without `--signature`"),

@@ -3,11 +3,9 @@
 use aws_lc_rs::digest::{Algorithm, SHA256, SHA384, SHA512, digest};
 use base64_simd::URL_SAFE_NO_PAD;
 use serde::Deserialize;
-use x509_cert::der::asn1::UintRef;
-use x509_cert::der::{Decode as _, Reader as _, SliceReader};
-use x509_cert::spki::{ObjectIdentifier, SubjectPublicKeyInfoRef};
 
 use super::AzureError;
+use crate::tpm::AttestationKey;
 
 /// What Azure's paravisor says of the VM.
 #[derive(Clone, Debug, Deserialize)]
@@ -39,50 +37,23 @@ struct Jwk {
     e: String,
 }
 
-/// An RSA public key: modulus and exponent, big-endian without leading zeros.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct RsaKey {
-    pub(super) modulus: Vec<u8>,
-    exponent: Vec<u8>,
-}
-
 impl Runtime {
     pub(super) fn parse(json: &[u8]) -> Result<Self, AzureError> {
         serde_json::from_slice(json).map_err(|_| AzureError::Runtime)
     }
 
     /// The key that the virtual TPM signs quotes with. There is one, or it is not known which counts.
-    pub(super) fn attestation_key(&self) -> Result<RsaKey, AzureError> {
+    pub(super) fn attestation_key(&self) -> Result<AttestationKey, AzureError> {
         let mut keys = self.keys.iter().filter(|key| key.kid == ATTESTATION_KEY);
         let (Some(key), None) = (keys.next(), keys.next()) else {
             return Err(AzureError::Runtime);
         };
         let number = |text: &str| URL_SAFE_NO_PAD.decode_to_vec(text).ok();
-        match (key.kty.as_str(), number(&key.n), number(&key.e)) {
-            ("RSA", Some(modulus), Some(exponent)) => Ok(RsaKey { modulus, exponent }),
-            _ => Err(AzureError::Runtime),
-        }
-    }
-}
-
-impl RsaKey {
-    /// From the DER of a SubjectPublicKeyInfo (RFC 8017 appendix A.1.1 within).
-    pub(super) fn from_spki(der: &[u8]) -> Option<Self> {
-        let key = SubjectPublicKeyInfoRef::from_der(der).ok()?;
-        if key.algorithm.oid != RSA_ENCRYPTION {
-            return None;
-        }
-        let mut reader = SliceReader::new(key.subject_public_key.as_bytes()?).ok()?;
-        let (modulus, exponent) = reader
-            .sequence(|numbers| {
-                Ok::<_, x509_cert::der::Error>((
-                    UintRef::decode(numbers)?.as_bytes().to_vec(),
-                    UintRef::decode(numbers)?.as_bytes().to_vec(),
-                ))
-            })
-            .ok()?;
-        reader.finish().ok()?;
-        Some(Self { modulus, exponent })
+        let key = match (key.kty.as_str(), number(&key.n), number(&key.e)) {
+            ("RSA", Some(n), Some(e)) => AttestationKey::unverified_from_rsa(&n, &e),
+            _ => None,
+        };
+        key.ok_or(AzureError::Runtime)
     }
 }
 
@@ -104,5 +75,3 @@ pub(super) fn hash(kind: u32, data: &[u8]) -> Result<[u8; 64], AzureError> {
 
 /// The name of the attestation key in the runtime data.
 const ATTESTATION_KEY: &str = "HCLAkPub";
-
-const RSA_ENCRYPTION: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.1");

@@ -37,14 +37,14 @@ fn a_nitro_document_is_whole_with_its_tag_and_without() {
 #[test]
 fn an_azure_report_is_whole() {
     let mut seeds = all(&["azure_hcl_report_snp.bin"]);
-    seeds.push(wrapped(RUNTIME_DATA).unwrap());
+    seeds.push(wrapped(&runtime_data()).unwrap());
     check(&seeds, azure_report);
 }
 
 #[test]
 fn runtime_data_of_azure_is_bound() {
     let mut seeds = all(&["azure_hcl_var_data.bin"]);
-    seeds.push(RUNTIME_DATA.to_vec());
+    seeds.push(runtime_data());
     check(&seeds, azure_runtime);
 }
 
@@ -65,7 +65,7 @@ fn evidence_is_the_same_in_hexadecimal() {
     seeds.extend([
         software(),
         tpm::attest(&[0; 32]),
-        wrapped(RUNTIME_DATA).unwrap(),
+        wrapped(&runtime_data()).unwrap(),
     ]);
     check(&seeds, evidence);
 }
@@ -145,7 +145,11 @@ const EVENTS: [(u32, u32, &[u8]); 6] = [
     (12, 13, b"q\0u\0i\0e\0t\0\0\0"),
 ];
 
-const RUNTIME_DATA: &[u8] = br#"{"keys":[{"kid":"HCLAkPub","kty":"RSA","e":"AQAB","n":"tegZ0w"}],"vm-configuration":{"secure-boot":true,"vmUniqueId":"0"},"user-data":"00"}"#;
+/// With a key of 2,048 bits.
+fn runtime_data() -> Vec<u8> {
+    let modulus = "teg0".repeat(85) + "tQ";
+    format!(r#"{{"keys":[{{"kid":"HCLAkPub","kty":"RSA","e":"AQAB","n":"{modulus}"}}],"vm-configuration":{{"secure-boot":true,"vmUniqueId":"0"}},"user-data":"00"}}"#).into_bytes()
+}
 
 /// Those of the files that are there.
 fn all(files: &[&str]) -> Vec<Vec<u8>> {

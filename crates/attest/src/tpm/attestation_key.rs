@@ -10,6 +10,7 @@ use x509_cert::spki::SubjectPublicKeyInfoRef;
 
 use super::hash::HashAlgorithm;
 use super::public::{Attributes, Curve, Key, Name, PublicArea, PublicAreaError, Scheme};
+use crate::hex;
 
 /// A key that may quote, by its public area: restricted to what its TPM says, made in that TPM, and never to leave it.
 ///
@@ -121,6 +122,15 @@ impl AttestationKey {
         })
     }
 
+    /// The same from an RSA key's modulus and exponent, big-endian without leading zeros.
+    pub(crate) fn unverified_from_rsa(modulus: &[u8], exponent: &[u8]) -> Option<Self> {
+        Some(Self {
+            name: None,
+            key: Key::of_rsa_numbers(modulus, exponent)?,
+            scheme: Scheme::Rsassa(HashAlgorithm::Sha256),
+        })
+    }
+
     /// Its name, by which a credential is made for it; nothing where only the bare key is known.
     pub fn name(&self) -> Option<&Name> {
         self.name.as_ref()
@@ -143,6 +153,19 @@ impl AttestationKey {
         match &self.key {
             Key::Ec { curve, .. } => Some(curve.coordinate()),
             Key::Rsa { .. } => None,
+        }
+    }
+
+    /// Whether both are one public key, whatever else is known of either.
+    pub(crate) fn is_same_key(&self, other: &Self) -> bool {
+        self.key == other.key
+    }
+
+    /// What tells it from others, in hexadecimal: the modulus, or the point on the curve.
+    pub(crate) fn numbers(&self) -> String {
+        match &self.key {
+            Key::Rsa { modulus, .. } => hex::encode(modulus),
+            Key::Ec { point, .. } => hex::encode(point),
         }
     }
 

@@ -33,7 +33,7 @@ pub use quote::{Clock, Quote, QuoteError, VerifiedQuote, WentBack};
 pub use reference::{Comparison, MachineState};
 pub use wire::Malformed;
 
-use crate::appraisal::{Appraisal, Fact, Measurement, Technology, Unchecked};
+use crate::appraisal::{Appraisal, Fact, Technology, Unchecked};
 
 /// Whose TPM quoted, as it was found out when its attestation key was enrolled.
 #[derive(Clone, Copy, Debug)]
@@ -86,16 +86,12 @@ pub fn appraise(
     let firmware = format!("{:#018x}", quote.firmware_version);
     facts.insert("tpm_firmware", Fact::Text(firmware));
     let state = MachineState::new(&quote.pcrs, &events, quote.firmware_version);
-    let measurements = quote.pcrs.iter().map(|(bank, pcr, value)| Measurement {
-        name: format!("pcr.{bank}.{pcr}"),
-        value: value.to_vec(),
-    });
     let appraisal = Appraisal {
         technology: Technology::Tpm2,
         vendor: quoter.vendor.map(str::to_owned),
         subject: quoter.subject.to_owned(),
         freshness: quote.freshness,
-        measurements: measurements.collect(),
+        measurements: quote.measurements().collect(),
         facts,
         unchecked: unchecked(log.is_some()),
         appraised_at: now,
@@ -104,7 +100,8 @@ pub fn appraise(
     Ok((appraisal, state))
 }
 
-fn unchecked(has_log: bool) -> Vec<Unchecked> {
+/// What no quote shows.
+pub(crate) fn unchecked(has_log: bool) -> Vec<Unchecked> {
     let mut unchecked = vec![
         "the TPM's signature is classical: a quantum computer could forge it",
         "what was started after the last measurement is not in the PCRs",

@@ -155,8 +155,11 @@ impl Key {
     /// Reads an `RSAPublicKey` of 2,048 to 4,096 bits (RFC 8017, appendix A.1.1).
     pub(super) fn of_rsa_bits(bits: &[u8]) -> Option<Self> {
         let RsaPublicKey { modulus, exponent } = RsaPublicKey::from_der(bits).ok()?;
-        let modulus = modulus.as_bytes();
-        let exponent = exponent.as_bytes();
+        Self::of_rsa_numbers(modulus.as_bytes(), exponent.as_bytes())
+    }
+
+    /// From modulus and exponent, big-endian without leading zeros: 2,048 to 4,096 bits.
+    pub(super) fn of_rsa_numbers(modulus: &[u8], exponent: &[u8]) -> Option<Self> {
         let exponent: [u8; 4] = padded(exponent, 4).ok()?.try_into().ok()?;
         (256..=512).contains(&modulus.len()).then(|| Self::Rsa {
             modulus: modulus.to_vec(),

@@ -8,7 +8,7 @@ use super::hash::HashAlgorithm;
 use super::pcr::{PcrValues, Selection};
 use super::public::{ECDSA, RSAPSS, RSASSA, Scheme, padded};
 use super::wire::{Malformed, Reader};
-use crate::appraisal::Freshness;
+use crate::appraisal::{Freshness, Measurement};
 
 /// A quote whose signature nobody has checked: `TPMS_ATTEST` and `TPMT_SIGNATURE`.
 ///
@@ -38,7 +38,8 @@ pub struct Quote {
 /// ```
 #[derive(Clone, Debug)]
 pub struct VerifiedQuote {
-    pub(super) freshness: Freshness,
+    pub(crate) signer: AttestationKey,
+    pub(crate) freshness: Freshness,
     pub(super) clock: Clock,
     pub(super) firmware_version: u64,
     pub(super) pcrs: PcrValues,
@@ -190,6 +191,7 @@ impl Quote {
             return Err(QuoteError::Signature);
         }
         Ok(VerifiedQuote {
+            signer: key.clone(),
             freshness,
             clock: self.attested.clock,
             firmware_version: self.attested.firmware_version,
@@ -207,6 +209,14 @@ impl VerifiedQuote {
     /// The values that were quoted.
     pub fn pcrs(&self) -> &PcrValues {
         &self.pcrs
+    }
+
+    /// The same by the names that they have in an appraisal.
+    pub(crate) fn measurements(&self) -> impl Iterator<Item = Measurement> {
+        self.pcrs.iter().map(|(bank, pcr, value)| Measurement {
+            name: format!("pcr.{bank}.{pcr}"),
+            value: value.to_vec(),
+        })
     }
 }
 

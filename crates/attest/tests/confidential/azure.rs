@@ -1,12 +1,13 @@
-//! Azure: a wrapped SNP report and the key of a virtual TPM, of different VMs. The chip's certificate is not at hand, so what is
-//! appraised is unsigned, and says so; where the key must match, the report is written here around the genuine key.
+//! Azure: a wrapped SNP report and a virtual TPM's quote, of different VMs. The chip's certificate is not at hand, so what is
+//! appraised is unsigned, and says so; where the key must match, the report is bound here to the key of the genuine quote.
 
 use aws_lc_rs::digest::{SHA256, digest};
-use aws_lc_rs::signature::{RSA_PKCS1_2048_8192_SHA256, UnparsedPublicKey};
 use countersign_attest::azure::{AzureError, Report};
 use countersign_attest::snp::{Endorsement, SnpError};
+use countersign_attest::tpm::{Quote, VerifiedQuote};
 use countersign_attest::{Appraisal, ChainError, Fact, Freshness, RootKeys, Technology};
 
+use crate::azure_quote::Genuine;
 use crate::support::{at, evidence, flipped, hex};
 
 const NOW: &str = "2026-01-01T00:00:00Z";
@@ -15,19 +16,21 @@ fn genuine() -> Option<Vec<u8>> {
     evidence("azure_hcl_report_snp.bin")
 }
 
-/// The SubjectPublicKeyInfo in a PEM file.
-fn quote_key() -> Option<Vec<u8>> {
-    let pem = String::from_utf8(evidence("azure_vtpm_akpub.pem")?).unwrap();
-    let base64: String = pem.lines().filter(|line| !line.starts_with('-')).collect();
-    Some(base64_simd::STANDARD.decode_to_vec(base64).unwrap())
+fn genuine_quote() -> Option<Genuine> {
+    let (key, quote) = (
+        evidence("azure_vtpm_akpub.pem")?,
+        evidence("azure_vtpm_quote.bin")?,
+    );
+    Some(Genuine::read(&key, &quote))
 }
 
 /// The modulus as it is in the SubjectPublicKeyInfo of a 2,048-bit key: before the last 5 bytes, which are the exponent.
-fn modulus(spki: &[u8]) -> &[u8] {
-    &spki[spki.len() - 5 - 256..spki.len() - 5]
+fn modulus(quote: &Genuine) -> &[u8] {
+    let end = quote.spki.len() - 5;
+    &quote.spki[end - 256..end]
 }
 
-/// Runtime data with these keys, wrapped as Azure does, in the genuine SNP report with its data changed to the hash.
+/// The genuine report with other runtime data, and its data changed to the hash.
 fn wrapped(runtime: &str) -> Option<Vec<u8>> {
     let number = |n: usize| u32::try_from(n).unwrap().to_le_bytes();
     let mut report = genuine()?[..1216].to_vec();
@@ -41,15 +44,42 @@ fn wrapped(runtime: &str) -> Option<Vec<u8>> {
     Some(report)
 }
 
-fn with_key(spki: &[u8]) -> String {
-    let n = base64_simd::URL_SAFE_NO_PAD.encode_to_string(modulus(spki));
-    let key = format!(r#"{{"kid":"HCLAkPub","kty":"RSA","e":"AQAB","n":"{n}"}}"#);
-    let configuration = r#"{"secure-boot":true,"console-enabled":false}"#;
-    format!(r#"{{"keys":[{key}],"vm-configuration":{configuration},"user-data":"0a0b"}}"#)
+/// The genuine runtime data with the key of `quote` in the place of its own.
+fn runtime(quote: &Genuine) -> Option<String> {
+    let report = genuine()?;
+    let text = str::from_utf8(&report[1236..])
+        .unwrap()
+        .trim_end_matches('\0');
+    let own = text
+        .split(r#""n":""#)
+        .nth(1)
+        .unwrap()
+        .split('"')
+        .next()
+        .unwrap();
+    let other = base64_simd::URL_SAFE_NO_PAD.encode_to_string(modulus(quote));
+    let text = text.replacen(own, &other, 1);
+    Some(text.replacen('{', r#"{"user-data":"0a0b","#, 1))
 }
 
-fn appraise(report: &[u8], key: &[u8]) -> Result<Appraisal, AzureError> {
-    Report::parse(report)?.appraise(None, &RootKeys::amd(), key, at(NOW))
+/// The report that vouches for the genuine quote's key, and the quote.
+fn bound() -> Option<(Report, VerifiedQuote)> {
+    let quote = genuine_quote()?;
+    let report = wrapped(&runtime(&quote)?)?;
+    Some((
+        Report::parse(&report).unwrap(),
+        quote.verify(Some(b"challenge")).unwrap(),
+    ))
+}
+
+/// What both come to.
+pub(crate) fn appraisal() -> Option<Appraisal> {
+    let (report, quote) = bound()?;
+    Some(
+        report
+            .appraise(None, &RootKeys::amd(), &quote, at(NOW))
+            .unwrap(),
+    )
 }
 
 /// A wrapped report that was changed.
@@ -63,64 +93,78 @@ fn check(change: impl FnOnce(&mut Vec<u8>), expected: AzureError) {
 
 #[test]
 fn a_genuine_report_vouches_for_its_own_tpm_alone() {
-    let (Some(report), Some(key)) = (genuine(), quote_key()) else {
+    let (Some(report), Some(quote)) = (genuine(), genuine_quote()) else {
         return;
     };
-    let Err(AzureError::OtherKey { expected, found }) = appraise(&report, &key) else {
-        panic!("the key is of another VM");
+    let report = Report::parse(&report).unwrap();
+    let verified = quote.verify(None).unwrap();
+    let refused = report.appraise(None, &RootKeys::amd(), &verified, at(NOW));
+    let Err(AzureError::OtherKey { expected, found }) = refused else {
+        panic!("the quote is of another VM");
     };
     assert!(expected.starts_with("b58541a60001"));
-    assert_eq!(found, hex(modulus(&key)));
+    assert_eq!(found, hex(modulus(&quote)));
 }
 
 #[test]
-fn the_key_of_the_quote_is_the_key_in_the_report() {
-    let Some(key) = quote_key() else {
+fn a_report_and_the_quote_of_its_tpm_come_to_one_appraisal() {
+    let Some(appraisal) = appraisal() else {
         return;
     };
-    let report = wrapped(&with_key(&key)).unwrap();
-    let appraisal = appraise(&report, &key).unwrap();
     assert_eq!(appraisal.technology(), Technology::AzureVtpm);
     assert_eq!(appraisal.vendor(), None);
-    assert_eq!(appraisal.freshness(), Freshness::Undated);
     assert_eq!(appraisal.facts()["secure_boot"], Fact::Flag(true));
     assert_eq!(appraisal.facts()["debug"], Fact::Flag(false));
-    let last = appraisal.measurements().last().unwrap();
-    assert_eq!(
-        (last.name.as_str(), &last.value[..]),
-        ("user_data", &[10, 11][..])
-    );
+    let measured = |name: &str| {
+        let found = appraisal.measurements().iter().find(|one| one.name == name);
+        &found.unwrap().value
+    };
+    assert_eq!(measured("user_data"), &[10, 11]);
+    assert_eq!(measured("pcr.sha256.23"), &[0; 32]);
     let unchecked = &appraisal.unchecked()[0].0;
     assert!(unchecked.starts_with("the signature of the SNP report"));
 }
 
-/// The other half of the proof, which the caller brings: a genuine quote of that virtual TPM.
+/// The report was made when the VM started; its TPM's quote says when.
 #[test]
-fn that_key_signed_the_genuine_quote() {
-    let (Some(file), Some(key)) = (evidence("azure_vtpm_quote.bin"), quote_key()) else {
+fn the_quote_says_whether_the_evidence_is_of_now() {
+    let (Some((report, asked)), Some(quote)) = (bound(), genuine_quote()) else {
         return;
     };
-    // Two lengths of eight bytes, a signature of 256, the quote of 122.
-    let (signature, quote) = (&file[8..264], &file[272..394]);
-    UnparsedPublicKey::new(&RSA_PKCS1_2048_8192_SHA256, &key)
-        .verify(quote, signature)
+    let undated = quote.verify(None).unwrap();
+    for (quote, expected) in [(asked, Freshness::Nonce), (undated, Freshness::Undated)] {
+        let appraisal = report.appraise(None, &RootKeys::amd(), &quote, at(NOW));
+        assert_eq!(appraisal.unwrap().freshness(), expected);
+    }
+}
+
+#[test]
+fn the_key_to_verify_the_quote_under_is_in_the_report() {
+    let (Some((report, _)), Some(quote)) = (bound(), genuine_quote()) else {
+        return;
+    };
+    let values = quote.values();
+    let quote = Quote::parse(&quote.message, &quote.signature).unwrap();
+    let verified = quote
+        .verify(report.unverified_key(), None, None, values)
         .unwrap();
+    let appraisal = report.appraise(None, &RootKeys::amd(), &verified, at(NOW));
+    assert!(appraisal.is_ok());
 }
 
 /// With a chip's certificate the report is checked, and this one is of another chip.
 #[test]
 fn a_certificate_of_another_chip_is_refused() {
-    let (Some(key), Some(vcek)) = (quote_key(), evidence("vcek_milan.der")) else {
+    let (Some((report, quote)), Some(vcek)) = (bound(), evidence("vcek_milan.der")) else {
         return;
     };
-    let report = Report::parse(&wrapped(&with_key(&key)).unwrap()).unwrap();
     let endorsement = Endorsement::new(&vcek, &evidence("cert_chain_milan").unwrap()).unwrap();
-    let refused = report.appraise(Some(&endorsement), &RootKeys::amd(), &key, at(NOW));
+    let refused = report.appraise(Some(&endorsement), &RootKeys::amd(), &quote, at(NOW));
     assert!(matches!(
         refused,
         Err(AzureError::Snp(SnpError::Chip { .. }))
     ));
-    let refused = report.appraise(Some(&endorsement), &RootKeys::none(), &key, at(NOW));
+    let refused = report.appraise(Some(&endorsement), &RootKeys::none(), &quote, at(NOW));
     let chain = |error| {
         matches!(
             error,
@@ -184,26 +228,24 @@ fn another_technology_and_another_hash_are_refused() {
 
 #[test]
 fn runtime_data_with_no_key_or_two_is_refused() {
-    let Some(key) = quote_key() else {
+    let Some(one) = genuine_quote().as_ref().and_then(runtime) else {
         return;
     };
-    let one = with_key(&key);
-    let twice = one.replacen(
-        r#"{"kid""#,
-        &format!(r#"{},{{"kid""#, &one[9..one.find('}').unwrap() + 1]),
-        1,
-    );
+    let key = &one[one.find(r#"{"kid""#).unwrap()..one.find('}').unwrap() + 1];
+    let twice = one.replacen(key, &format!("{key},{key}"), 1);
+    let other_kind = one.replacen(r#""RSA""#, r#""EC""#, 1);
+    let short = one.replacen(r#""n":""#, r#""n":"AQAB","m":""#, 1);
     let deep = "[".repeat(2000);
-    for runtime in ["", "{}", r#"{"keys":[]}"#, &twice, &deep] {
+    for runtime in [
+        "",
+        "{}",
+        r#"{"keys":[]}"#,
+        &twice,
+        &other_kind,
+        &short,
+        &deep,
+    ] {
         let refused = Report::parse(&wrapped(runtime).unwrap()).map(drop);
         assert_eq!(refused, Err(AzureError::Runtime), "{runtime:.80}");
     }
-}
-
-#[test]
-fn a_key_that_is_not_rsa_is_refused() {
-    let Some(report) = genuine() else {
-        return;
-    };
-    assert_eq!(appraise(&report, b"no key"), Err(AzureError::QuoteKey));
 }

@@ -6,6 +6,9 @@ mod amd;
 #[cfg(test)]
 mod azure;
 #[cfg(test)]
+#[path = "../shared/azure_quote.rs"]
+mod azure_quote;
+#[cfg(test)]
 mod dcap;
 #[cfg(test)]
 mod evidence;

@@ -5,6 +5,9 @@
 #[cfg(test)]
 mod azure;
 #[cfg(test)]
+#[path = "../shared/azure_quote.rs"]
+mod azure_quote;
+#[cfg(test)]
 mod boot;
 #[cfg(test)]
 mod forge;

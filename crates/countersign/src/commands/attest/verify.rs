@@ -6,12 +6,14 @@ use std::path::Path;
 use countersign_attest::dcap::Collateral;
 use countersign_attest::snp::Endorsement;
 use countersign_attest::tpm::{
-    AttestationKey, EventLog, HashAlgorithm, PcrValues, Quote, Quoter, appraise,
+    AttestationKey, EventLog, HashAlgorithm, PcrValues, Quote, Quoter, VerifiedQuote, appraise,
 };
 use countersign_attest::{Appraisal, Evidence, Fact, Freshness, RootKeys, Technology};
 use jiff::Timestamp;
 use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{SubjectPublicKeyInfoDer, pem};
+use serde::Serialize;
+use serde_json::Value;
 
 use super::super::input::{Input, InputError};
 use super::super::show::{self, Show};
@@ -29,11 +31,13 @@ pub(super) fn verify(options: &AttestVerify, format: Format) -> Result<(), Failu
     let appraisal = Beside { options, now }.appraise(&evidence)?;
     match format {
         Format::Text => show::text(&appraisal)?,
-        Format::Json => {
-            show::json(&serde_json::to_value(&appraisal).expect("an appraisal is always JSON"))?
-        }
+        Format::Json => show::json(&json(&appraisal))?,
     }
     Ok(())
+}
+
+fn json(found: &impl Serialize) -> Value {
+    serde_json::to_value(found).expect("an appraisal is always JSON")
 }
 
 /// What evidence is checked against.
@@ -64,9 +68,15 @@ impl Beside<'_> {
                 refused(document.appraise(&RootKeys::aws(), question.as_deref(), now))?
             }
             Evidence::Azure(report) => {
-                let key = self.key("the key of the virtual TPM's quote")?;
+                let quote = self.options.quote.as_deref();
+                let quote = read(quote.ok_or(Unverified::lacks("quote", AZURE))?)?;
+                let key = match &self.options.key {
+                    Some(_) => self.attestation_key()?,
+                    None => report.unverified_key().clone(),
+                };
+                let quote = self.quote(&quote, &key)?;
                 let endorsement = self.endorsement()?;
-                refused(report.appraise(endorsement.as_ref(), &RootKeys::amd(), &key, now))?
+                refused(report.appraise(endorsement.as_ref(), &RootKeys::amd(), &quote, now))?
             }
             Evidence::Software(document) => {
                 let key = self.key("the agent's key")?;
@@ -78,15 +88,7 @@ impl Beside<'_> {
     }
 
     fn tpm_quote(&self, attest: &[u8]) -> Result<Appraisal, Failure> {
-        let spki = self.key("the attestation key")?;
-        let key = refused(AttestationKey::unverified_from_spki(&spki))?;
-        let signature = self.options.signature.as_deref();
-        let signature = read(signature.ok_or(Unverified::lacks("signature", TPM))?)?;
-        let pcrs = self.options.pcrs.as_deref();
-        let pcrs = pcr_values(&read(pcrs.ok_or(Unverified::lacks("pcrs", TPM))?)?)?;
-        let quote = refused(Quote::parse(attest, &signature))?;
-        let question = self.options.question.as_deref().map(bytes).transpose()?;
-        let quote = refused(quote.verify(&key, question.as_deref(), None, pcrs))?;
+        let quote = self.quote(attest, &self.attestation_key()?)?;
         let log = self.options.event_log.as_deref().map(read).transpose()?;
         let log = log.map(|log| refused(EventLog::parse(&log))).transpose()?;
         let subject = self.options.evidence.display().to_string();
@@ -96,6 +98,23 @@ impl Beside<'_> {
         };
         let (appraisal, _) = refused(appraise(quoter, &quote, log.as_ref(), self.now))?;
         Ok(appraisal)
+    }
+
+    /// A TPM's quote with what is in the files beside it.
+    fn quote(&self, attest: &[u8], key: &AttestationKey) -> Result<VerifiedQuote, Failure> {
+        let signature = self.options.signature.as_deref();
+        let signature = read(signature.ok_or(Unverified::lacks("signature", TPM))?)?;
+        let pcrs = self.options.pcrs.as_deref();
+        let pcrs = pcr_values(&read(pcrs.ok_or(Unverified::lacks("pcrs", TPM))?)?)?;
+        let quote = refused(Quote::parse(attest, &signature))?;
+        let question = self.options.question.as_deref().map(bytes).transpose()?;
+        refused(quote.verify(key, question.as_deref(), None, pcrs))
+    }
+
+    fn attestation_key(&self) -> Result<AttestationKey, Failure> {
+        refused(AttestationKey::unverified_from_spki(
+            &self.key("the attestation key")?,
+        ))
     }
 
     fn endorsement(&self) -> Result<Option<Endorsement>, Failure> {
@@ -262,6 +281,9 @@ impl Show for Appraisal {
         for (name, value) in rows {
             text += &format!("  {} = {}\n", printable(&name), printable(&value));
         }
+        if let Some(end) = self.valid_until() {
+            text += &format!("  until     {end}\n");
+        }
         for gap in self.unchecked() {
             text += &format!("  unchecked {}\n", printable(&gap.0));
         }
@@ -281,6 +303,7 @@ fn in_words(fact: &Fact) -> String {
 
 const SNP: &str = "the chip's certificate (VCEK or VLEK, DER), and its family's `cert_chain` with `--certificate-chain`";
 const DCAP: &str = "Intel's collateral of the day, as JSON";
+const AZURE: &str = "the quote of the virtual TPM, as `tpm2_quote` wrote it";
 const TPM: &str = "what `tpm2_quote` wrote beside the quote";
 
 /// An event log is the longest.
