@@ -271,6 +271,9 @@ pub(crate) struct AttestVerify {
     /// Verify as if it were this time.
     #[arg(long, value_name = "RFC3339", value_parser = tools::moment)]
     pub(crate) at: Option<Timestamp>,
+    /// Print the claims of an EAT attestation result (draft-ietf-rats-ear), JSON, for somebody to sign.
+    #[arg(long)]
+    pub(crate) ear: bool,
 }
 
 /// `countersign grants …`.

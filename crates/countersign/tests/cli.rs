@@ -97,6 +97,11 @@ fn operator_commands_tell_what_went_wrong() {
 }
 
 #[test]
+fn evidence_is_verified_and_handed_on() {
+    check_file("attest.toml");
+}
+
+#[test]
 fn keys_are_made_shown_and_put_into_things() {
     check_file("key.toml");
 }

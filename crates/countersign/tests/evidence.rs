@@ -65,6 +65,19 @@ fn an_snp_report_holds() {
 }
 
 #[test]
+fn an_snp_report_is_handed_on_as_an_attestation_result() {
+    holds(
+        &format!("{SNP} --ear"),
+        &[
+            r#""ear_status": "none""#,
+            r#""hardware": 2"#,
+            r#""exp": 1901474623"#,
+            r#""vendor": "AMD""#,
+        ],
+    );
+}
+
+#[test]
 fn an_snp_report_for_another_question_is_refused() {
     let asked = format!("{SNP} --question {}", "00".repeat(64));
     refused(&asked, 1, "the evidence does not hold");

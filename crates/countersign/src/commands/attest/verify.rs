@@ -8,7 +8,9 @@ use countersign_attest::snp::Endorsement;
 use countersign_attest::tpm::{
     AttestationKey, EventLog, HashAlgorithm, PcrValues, Quote, Quoter, VerifiedQuote, appraise,
 };
-use countersign_attest::{Appraisal, Evidence, Fact, Freshness, RootKeys, Technology};
+use countersign_attest::{
+    Appraisal, Evidence, Fact, Freshness, RootKeys, Technology, Tier, Verifier,
+};
 use jiff::Timestamp;
 use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{SubjectPublicKeyInfoDer, pem};
@@ -30,6 +32,7 @@ pub(super) fn verify(options: &AttestVerify, format: Format) -> Result<(), Failu
     })?;
     let appraisal = Beside { options, now }.appraise(&evidence)?;
     match format {
+        _ if options.ear => show::json(&json(&appraisal.to_ear(VERIFIER, Tier::None, None)))?,
         Format::Text => show::text(&appraisal)?,
         Format::Json => show::json(&json(&appraisal))?,
     }
@@ -305,6 +308,11 @@ const SNP: &str = "the chip's certificate (VCEK or VLEK, DER), and its family's 
 const DCAP: &str = "Intel's collateral of the day, as JSON";
 const AZURE: &str = "the quote of the virtual TPM, as `tpm2_quote` wrote it";
 const TPM: &str = "what `tpm2_quote` wrote beside the quote";
+
+const VERIFIER: Verifier<'_> = Verifier {
+    developer: "Countersign",
+    build: concat!("countersign ", env!("CARGO_PKG_VERSION")),
+};
 
 /// An event log is the longest.
 const LONGEST: usize = 1024 * 1024;
