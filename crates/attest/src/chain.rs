@@ -31,20 +31,17 @@ impl RootKeys {
 
     /// AMD's root keys (ARK) of the processor families Milan, Genoa and Turin.
     pub fn amd() -> Self {
-        Self::none()
-            .with("AMD", ARK_MILAN)
-            .with("AMD", ARK_GENOA)
-            .with("AMD", ARK_TURIN)
+        known("AMD", &[ARK_MILAN, ARK_GENOA, ARK_TURIN])
     }
 
     /// Intel's SGX root, which signs for SGX and TDX.
     pub fn intel() -> Self {
-        Self::none().with("Intel", INTEL_SGX_ROOT)
+        known("Intel", &[INTEL_SGX_ROOT])
     }
 
     /// The root of AWS Nitro Enclaves, generation 1.
     pub fn aws() -> Self {
-        Self::none().with("AWS", AWS_NITRO_ROOT_G1)
+        known("AWS", &[AWS_NITRO_ROOT_G1])
     }
 
     /// These and one more, by the name under which an appraisal says it as the vendor.
@@ -254,6 +251,15 @@ fn signatures(
         .map(drop)
 }
 
+/// The roots below, by the hashes that a verifier compares.
+fn known(vendor: &str, roots: &[&str]) -> RootKeys {
+    let roots = roots.iter().map(|text| hex::decode(text.as_bytes()));
+    roots.fold(RootKeys::none(), |keys, hash| {
+        let hash = hash.and_then(|bytes| bytes.try_into().ok());
+        keys.with(vendor, hash.expect("each hash below has 64 digits"))
+    })
+}
+
 /// Nitro has the longest chain: the root, three below it and the leaf.
 const MAX_ISSUERS: usize = 4;
 
@@ -264,31 +270,16 @@ const MAX_LEN: usize = 4096;
 const MAX_PEM_LEN: usize = 32 * 1024;
 
 /// `CN=ARK-Milan`, until 2045.
-const ARK_MILAN: [u8; 32] = [
-    0x69, 0xd0, 0x63, 0xb4, 0x53, 0x44, 0xd2, 0x6a, 0x2e, 0x94, 0xe1, 0xf4, 0x21, 0x0d, 0xe4, 0x9e,
-    0xf5, 0x55, 0x30, 0x82, 0x87, 0xd4, 0xc1, 0x74, 0x44, 0x5c, 0x95, 0x63, 0x9a, 0x54, 0x0b, 0xcd,
-];
+const ARK_MILAN: &str = "69d063b45344d26a2e94e1f4210de49ef555308287d4c174445c95639a540bcd";
 
 /// `CN=ARK-Genoa`, until 2047.
-const ARK_GENOA: [u8; 32] = [
-    0x4c, 0x65, 0x98, 0xd1, 0x9c, 0x18, 0x71, 0x9c, 0x5d, 0xfd, 0x4a, 0x7d, 0x33, 0x5f, 0x67, 0x4e,
-    0x5b, 0xfe, 0x1d, 0x8f, 0x80, 0x0c, 0xea, 0x2c, 0xf2, 0x70, 0xc1, 0x0d, 0x10, 0x3d, 0xb2, 0xf1,
-];
+const ARK_GENOA: &str = "4c6598d19c18719c5dfd4a7d335f674e5bfe1d8f800cea2cf270c10d103db2f1";
 
 /// `CN=ARK-Turin`, until 2048.
-const ARK_TURIN: [u8; 32] = [
-    0x1f, 0x08, 0x41, 0x61, 0xa4, 0x4b, 0xb6, 0xd9, 0x37, 0x78, 0xa9, 0x04, 0x87, 0x7d, 0x48, 0x19,
-    0xca, 0xfa, 0x5d, 0x05, 0xef, 0x41, 0x93, 0xb2, 0xde, 0xd9, 0xdd, 0x9c, 0x73, 0xdd, 0x3f, 0x6a,
-];
+const ARK_TURIN: &str = "1f084161a44bb6d93778a904877d4819cafa5d05ef4193b2ded9dd9c73dd3f6a";
 
 /// `CN=Intel SGX Root CA`, until 2049.
-const INTEL_SGX_ROOT: [u8; 32] = [
-    0x44, 0xa0, 0x19, 0x6b, 0x2b, 0x99, 0xf8, 0x89, 0xb8, 0xe1, 0x49, 0xe9, 0x5b, 0x80, 0x7a, 0x35,
-    0x0e, 0x74, 0x24, 0x96, 0x43, 0x99, 0xe8, 0x85, 0xa7, 0xcb, 0xb8, 0xcc, 0xfa, 0xb6, 0x74, 0xd3,
-];
+const INTEL_SGX_ROOT: &str = "44a0196b2b99f889b8e149e95b807a350e7424964399e885a7cbb8ccfab674d3";
 
 /// `CN=aws.nitro-enclaves`, until 2049.
-const AWS_NITRO_ROOT_G1: [u8; 32] = [
-    0x64, 0x1a, 0x03, 0x21, 0xa3, 0xe2, 0x44, 0xef, 0xe4, 0x56, 0x46, 0x31, 0x95, 0xd6, 0x06, 0x31,
-    0x7e, 0xd7, 0xcd, 0xcc, 0x3c, 0x17, 0x56, 0xe0, 0x98, 0x93, 0xf3, 0xc6, 0x8f, 0x79, 0xbb, 0x5b,
-];
+const AWS_NITRO_ROOT_G1: &str = "641a0321a3e244efe456463195d606317ed7cdcc3c1756e09893f3c68f79bb5b";
