@@ -32,6 +32,23 @@ impl Swtpm {
     ///
     /// When one is missing and `COUNTERSIGN_REQUIRE_ALL` or `CI` says that none may be.
     pub fn manufacture() -> io::Result<Option<Self>> {
+        Self::manufacture_with(&[])
+    }
+
+    /// The same with an RSA-3072 endorsement key in the place of the RSA-2048 one.
+    ///
+    /// # Errors
+    ///
+    /// When the programs fail.
+    ///
+    /// # Panics
+    ///
+    /// When one is missing and `COUNTERSIGN_REQUIRE_ALL` or `CI` says that none may be.
+    pub fn manufacture_rsa_3072() -> io::Result<Option<Self>> {
+        Self::manufacture_with(&["--rsa-keysize", "3072"])
+    }
+
+    fn manufacture_with(options: &[&str]) -> io::Result<Option<Self>> {
         if !(installed("swtpm") && installed("swtpm_setup")) {
             return Ok(None);
         }
@@ -40,7 +57,7 @@ impl Swtpm {
             folder,
             process: None,
         };
-        tpm.set_up()?;
+        tpm.set_up(options)?;
         tpm.switch_on()?;
         Ok(Some(tpm))
     }
@@ -112,7 +129,7 @@ impl Swtpm {
         fs::remove_file(self.socket())
     }
 
-    fn set_up(&self) -> io::Result<()> {
+    fn set_up(&self, extra: &[&str]) -> io::Result<()> {
         let (authority, options) = (self.path("authority.conf"), self.path("options"));
         let configuration = self.path("setup.conf");
         fs::write(
@@ -145,6 +162,7 @@ impl Swtpm {
                 "--pcr-banks",
                 "sha1,sha256,sha384",
             ])
+            .args(extra)
             .arg("--tpmstate")
             .arg(self.folder())
             .arg("--config")

@@ -2,12 +2,11 @@
 
 use countersign_attest::Fact;
 use countersign_attest::tpm::{
-    AttestationKey, EndorsementKey, EndorsementKeyError, EventLog, HashAlgorithm, PcrValues, Quote,
-    Quoter, Selection, TpmRoots, TrustedEk, appraise,
+    AttestationKey, EndorsementKey, EndorsementKeyError, EventLog, HashAlgorithm, Name, PcrValues,
+    Quote, Quoter, Selection, TpmRoots, TrustedEk, appraise,
 };
 use jiff::Timestamp;
 use rustls_pki_types::CertificateDer;
-use rustls_pki_types::pem::PemObject as _;
 
 use crate::log::Log;
 use crate::tools::Machine;
@@ -15,6 +14,7 @@ use crate::tools::Machine;
 /// An endorsement key of `swtpm_setup`: its handle, the index of its certificate, and whether it is used by a policy alone.
 const RSA: (&str, &str, bool) = ("0x81010001", "0x1c00002", true);
 const P384: (&str, &str, bool) = ("0x81010016", "0x1c00016", false);
+const RSA_3072: (&str, &str, bool) = ("0x8101001c", "0x1c0001c", false);
 
 fn now() -> Timestamp {
     // swtpm makes certificates that begin today, whenever that is, and do not end.
@@ -34,16 +34,14 @@ fn endorsement_key(machine: &Machine, handle: &str) -> EndorsementKey {
 
 fn certificates(machine: &Machine, index: &str) -> Vec<CertificateDer<'static>> {
     machine.tpm2(&format!("nvread {index} -o ek.der"));
-    let issuer = CertificateDer::from_pem_slice(&machine.file("issuer.pem")).unwrap();
+    let [issuer, _] = machine.authorities();
     vec![machine.file("ek.der").into(), issuer]
 }
 
 fn roots(machine: &Machine) -> TpmRoots {
     let mut roots = TpmRoots::default();
-    let root = machine.file("swtpm-localca-rootca-cert.pem");
-    roots
-        .add(&CertificateDer::from_pem_slice(&root).unwrap())
-        .unwrap();
+    let [_, root] = machine.authorities();
+    roots.add(&root).unwrap();
     roots
 }
 
@@ -127,12 +125,46 @@ fn a_tpm_opens_a_credential_for_its_own_key() {
     let name = key.name().unwrap();
     assert_eq!(name.as_bytes(), machine.file("ak.name"));
     for kind in [RSA, P384] {
-        for secret in [b"s".as_slice(), &[7; 16], &[9; 32]] {
-            let credential = trusted(&machine, kind).credential(name, secret).unwrap();
-            let parts = [credential.id_object, credential.encrypted_secret];
-            machine.write("credential", &credential_file(&parts));
-            assert_eq!(activate(&machine, kind), secret);
-        }
+        opens(&machine, &trusted(&machine, kind), name, kind);
+    }
+}
+
+#[test]
+fn a_tpm_opens_a_credential_for_its_rsa_3072_key() {
+    let Some(machine) = Machine::manufacture_rsa_3072() else {
+        return;
+    };
+    let public = attestation_key(&machine, "ecc384", "sha384", "ecdsa");
+    let key = AttestationKey::parse(inner(&public)).unwrap();
+    let trusted = trusted(&machine, RSA_3072);
+    opens(&machine, &trusted, key.name().unwrap(), RSA_3072);
+}
+
+#[test]
+fn a_tpm_opens_a_credential_for_its_p256_key() {
+    let Some(machine) = Machine::manufacture() else {
+        return;
+    };
+    let public = attestation_key(&machine, "ecc", "sha256", "ecdsa");
+    let key = AttestationKey::parse(inner(&public)).unwrap();
+    machine.tpm2("createek -c p256.ctx -G ecc -u made.pub");
+    let endorsement = EndorsementKey::parse(inner(&machine.file("made.pub"))).unwrap();
+    let listed = endorsement.listed(|_| true).unwrap();
+    opens(
+        &machine,
+        &listed,
+        key.name().unwrap(),
+        ("p256.ctx", "", true),
+    );
+}
+
+/// The TPM opens credentials of several lengths for `ak.ctx`.
+fn opens(machine: &Machine, trusted: &TrustedEk, name: &Name, kind: (&str, &str, bool)) {
+    for secret in [b"s".as_slice(), &[7; 16], &[9; 32]] {
+        let credential = trusted.credential(name, secret).unwrap();
+        let parts = [credential.id_object, credential.encrypted_secret];
+        machine.write("credential", &credential_file(&parts));
+        assert_eq!(activate(machine, kind), secret);
     }
 }
 
@@ -195,9 +227,11 @@ fn quotes_of_each_kind_of_key_verify() {
     ));
     let kinds = [
         ("ecc", "sha256", "ecdsa"),
+        ("ecc384", "sha384", "ecdsa"),
         ("rsa", "sha256", "rsassa"),
         ("rsa", "sha256", "rsapss"),
         ("rsa", "sha384", "rsassa"),
+        ("rsa", "sha384", "rsapss"),
     ];
     for (kind, hash, scheme) in kinds {
         let key =

@@ -5,12 +5,12 @@
     reason = "vectors are files, and a TPM is another process"
 )]
 
-use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::process::{Command, Stdio};
 
-use tempfile::TempDir;
+use countersign_swtpm::{Swtpm, installed};
+use rustls_pki_types::CertificateDer;
+use rustls_pki_types::pem::PemObject as _;
 
 /// `COUNTERSIGN_VECTORS`, or the folder beside the repository; `None` when there is no such folder.
 pub(crate) fn vectors() -> Option<PathBuf> {
@@ -36,59 +36,26 @@ pub(crate) fn entries(folder: &Path) -> Vec<PathBuf> {
     paths
 }
 
-/// A software TPM with endorsement certificates. It ends, by its process, when it is dropped.
-pub(crate) struct Machine {
-    folder: TempDir,
-    swtpm: Child,
-}
+/// A software TPM with endorsement certificates, worked by Debian's `tpm2-tools`.
+pub(crate) struct Machine(Swtpm);
 
 impl Machine {
-    /// `None` where Debian's `swtpm`, `swtpm-tools` and `tpm2-tools` are not all installed.
+    /// `None` where not all of it is installed.
     pub(crate) fn manufacture() -> Option<Self> {
-        for program in ["swtpm", "swtpm_setup", "tpm2"] {
-            if !installed(program) {
-                return None;
-            }
+        Self::of(Swtpm::manufacture)
+    }
+
+    /// The same with an RSA-3072 endorsement key in the place of the RSA-2048 one.
+    pub(crate) fn manufacture_rsa_3072() -> Option<Self> {
+        Self::of(Swtpm::manufacture_rsa_3072)
+    }
+
+    fn of(make: impl FnOnce() -> std::io::Result<Option<Swtpm>>) -> Option<Self> {
+        if !installed("tpm2") {
+            return None;
         }
-        let folder = TempDir::new().unwrap();
-        let path = |name: &str| folder.path().join(name).display().to_string();
-        let authority = format!(
-            "statedir = {}\nsigningkey = {}\nissuercert = {}\ncertserial = {}\n",
-            path(""),
-            path("signkey.pem"),
-            path("issuer.pem"),
-            path("serial"),
-        );
-        let tool = "create_certs_tool = /usr/bin/swtpm_localca";
-        let setup = format!(
-            "{tool}\ncreate_certs_tool_config = {}\ncreate_certs_tool_options = /etc/swtpm-localca.options\n",
-            path("authority.conf"),
-        );
-        std::fs::write(path("authority.conf"), authority).unwrap();
-        std::fs::write(path("setup.conf"), setup).unwrap();
-        let (state, config) = (path(""), path("setup.conf"));
-        let manufacture = ["--tpm2", "--create-ek-cert", "--pcr-banks", "sha256,sha384"];
-        let files = ["--tpmstate", &state, "--config", &config];
-        run(Command::new("swtpm_setup").args(manufacture).args(files));
-        let swtpm = Command::new("swtpm")
-            .args(["socket", "--tpm2", "--flags", "not-need-init,startup-clear"])
-            .args(["--tpmstate", &format!("dir={state}")])
-            .args(["--server", &format!("type=unixio,path={}", path("socket"))])
-            .args([
-                "--ctrl",
-                &format!("type=unixio,path={}", path("socket.ctrl")),
-            ])
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        let machine = Self { folder, swtpm };
-        let patience = Instant::now() + Duration::from_secs(20);
-        while UnixStream::connect(machine.folder.path().join("socket")).is_err() {
-            assert!(Instant::now() < patience, "swtpm does not start");
-            std::thread::yield_now();
-        }
+        let machine = Self(make().unwrap()?);
+        machine.tpm2("startup -c");
         Some(machine)
     }
 
@@ -105,28 +72,24 @@ impl Machine {
     }
 
     pub(crate) fn file(&self, name: &str) -> Vec<u8> {
-        read(&self.folder.path().join(name))
+        read(&self.0.folder().join(name))
+    }
+
+    /// The certificates of the authority that signed the endorsement certificates, and of the one above it.
+    pub(crate) fn authorities(&self) -> [CertificateDer<'static>; 2] {
+        let read = |path| CertificateDer::from_pem_slice(&read(path)).unwrap();
+        [read(&self.0.issuer()), read(&self.0.root())]
     }
 
     pub(crate) fn write(&self, name: &str, content: &[u8]) {
-        std::fs::write(self.folder.path().join(name), content).unwrap();
+        std::fs::write(self.0.folder().join(name), content).unwrap();
     }
 
     fn command(&self) -> Command {
         let mut command = Command::new("tpm2");
-        let socket = self.folder.path().join("socket");
+        command.current_dir(self.0.folder());
+        command.env("TPM2TOOLS_TCTI", self.0.tcti());
         command
-            .current_dir(self.folder.path())
-            .env("TPM2TOOLS_TCTI", format!("swtpm:path={}", socket.display()));
-        command
-    }
-}
-
-impl Drop for Machine {
-    fn drop(&mut self) {
-        // Nobody could do anything about a process that does not end.
-        let _ = self.swtpm.kill();
-        let _ = self.swtpm.wait();
     }
 }
 
@@ -136,16 +99,4 @@ fn run(command: &mut Command) -> String {
     let complained = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{command:?}: {said}{complained}");
     said
-}
-
-fn installed(program: &str) -> bool {
-    let folders = std::env::var_os("PATH").unwrap_or_default();
-    let there = std::env::split_paths(&folders).any(|folder| folder.join(program).is_file());
-    if !there {
-        let set = |name, value: &str| std::env::var(name).is_ok_and(|found| found == value);
-        let required = set("CI", "true") || set("COUNTERSIGN_REQUIRE_ALL", "1");
-        assert!(!required, "{program} is not installed");
-        eprintln!("skipped: {program} is not installed");
-    }
-    there
 }
