@@ -14,6 +14,11 @@ pub(crate) fn append(text: &mut String, bytes: &[u8]) {
     URL_SAFE_NO_PAD.encode_append(bytes, text);
 }
 
+/// How many characters the base64url form of `bytes` bytes has.
+pub(crate) fn length(bytes: usize) -> usize {
+    URL_SAFE_NO_PAD.encoded_length(bytes)
+}
+
 /// Decodes what is not secret; `None` when `text` is not the one canonical form of some bytes.
 pub(crate) fn decode(text: &str) -> Option<Vec<u8>> {
     URL_SAFE_NO_PAD.decode_to_vec(text).ok()

@@ -102,8 +102,11 @@ pub trait Pairs: Holds<Secret> + Holds<Public> {
     fn public(secret: &<Self as Holds<Secret>>::Material) -> <Self as Holds<Public>>::Material;
 }
 
-/// Whether two tags are the same, in constant time, a word at a time.
-pub(crate) fn same_tag<const N: usize>(tag: &[u8; N], found: &[u8; N]) -> bool {
+/// Whether two tags are the same, in constant time, a word at a time. Their lengths are no secret.
+pub(crate) fn same_tag(tag: &[u8], found: &[u8]) -> bool {
+    if tag.len() != found.len() {
+        return false;
+    }
     let (words, rest) = tag.as_chunks::<8>();
     let (found_words, found_rest) = found.as_chunks::<8>();
     let mut same = rest.ct_eq(found_rest);

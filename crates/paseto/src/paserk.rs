@@ -14,8 +14,6 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
-use alloc::borrow::ToOwned;
-use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 
@@ -44,8 +42,7 @@ impl<V: Holds<K>, K: Kind> Key<V, K> {
     /// The key as text: the secret itself unless the kind is [`Public`](crate::Public).
     pub fn to_paserk(&self) -> Zeroizing<String> {
         let data = encoding::encode_secret(&self.expose_secret());
-        let mut text = Zeroizing::new(String::with_capacity(16 + data.len()));
-        text.push_str(&plain_header::<V, K>());
+        let mut text = Zeroizing::new(plain_header::<V, K>().begin(data.len()));
         text.push_str(&data);
         text
     }
@@ -56,13 +53,14 @@ impl<V: Holds<K>, K: Kind> Key<V, K> {
     ///
     /// [`PaserkError`].
     pub fn from_paserk(text: &str) -> Result<Self, PaserkError> {
-        let data = decode(text, &plain_header::<V, K>())?;
+        let (_, data) = plain_header::<V, K>().cut(text)?;
+        let data = encoding::decode_secret(data).ok_or(PaserkError::Malformed)?;
         Ok(Self::from_bytes(&data)?)
     }
 }
 
-fn plain_header<V: Holds<K>, K: Kind>() -> String {
-    format!("{}.{}.", V::PASERK, K::PLAIN)
+fn plain_header<V: Holds<K>, K: Kind>() -> Header<2> {
+    Header([V::PASERK, K::PLAIN])
 }
 
 /// A kind of key that must not be seen: [`Local`], [`Secret`] or [`SealSecret`].
@@ -90,20 +88,45 @@ impl Confidential for SealSecret {
     const PROTECTED: &'static str = "secret-pw";
 }
 
-/// The bytes after `header`, decoded in constant time.
-fn decode(text: &str, header: &str) -> Result<Zeroizing<Vec<u8>>, PaserkError> {
-    if text.len() > MAX_PASERK_LEN {
-        return Err(PaserkError::TooLong {
-            found: text.len(),
-            limit: MAX_PASERK_LEN,
-        });
+/// The words that stand before the data, each with a dot after it, such as `k4.local-wrap.pie.`.
+struct Header<const N: usize>([&'static str; N]);
+
+impl<const N: usize> Header<N> {
+    /// The header, with room after it for `length` characters of data.
+    fn begin(&self, length: usize) -> String {
+        let words = self.0.iter().map(|word| word.len() + 1).sum::<usize>();
+        let mut text = String::with_capacity(words + length);
+        for word in self.0 {
+            text.push_str(word);
+            text.push('.');
+        }
+        text
     }
-    let data = text
-        .strip_prefix(header)
-        .ok_or_else(|| PaserkError::WrongHeader {
-            expected: header.to_owned(),
+
+    /// The header and the data of `text`.
+    fn cut<'t>(&self, text: &'t str) -> Result<(&'t str, &'t str), PaserkError> {
+        if text.len() > MAX_PASERK_LEN {
+            return Err(PaserkError::TooLong {
+                found: text.len(),
+                limit: MAX_PASERK_LEN,
+            });
+        }
+        let mut words = self.0.iter();
+        let data = words.try_fold(text, |rest, word| {
+            rest.strip_prefix(word)?.strip_prefix('.')
+        });
+        let data = data.ok_or_else(|| PaserkError::WrongHeader {
+            expected: self.begin(0),
         })?;
-    encoding::decode_secret(data).ok_or(PaserkError::Malformed)
+        Ok(text.split_at(text.len() - data.len()))
+    }
+
+    /// The header of `text` and the bytes after it, which are encrypted: their base64 needs no constant time.
+    fn decode<'t>(&self, text: &'t str) -> Result<(&'t str, Zeroizing<Vec<u8>>), PaserkError> {
+        let (header, data) = self.cut(text)?;
+        let data = encoding::decode(data).ok_or(PaserkError::Malformed)?;
+        Ok((header, Zeroizing::new(data)))
+    }
 }
 
 /// The longest serialised key that is read: the largest, an RSA key of 4,096 bits under a password, has some 4,600 bytes.

@@ -1,41 +1,48 @@
-//! A symmetric key, and what each token would compute from it again.
+//! What a key's uses would each compute from it again.
 
-use zeroize::Zeroizing;
+use alloc::boxed::Box;
 
-/// Thirty-two bytes, and `T` made of them for all tokens: at the first one, so that to unwrap, unseal or list a key costs none of
-/// it; at once without `std`, which has what it takes to wait for another thread.
-pub(crate) struct Prepared<T> {
-    pub(crate) key: Zeroizing<[u8; 32]>,
+/// `S`, and `T` made of it for all uses: at the first one, so that to unwrap, unseal or list a key costs none of it; at once
+/// without `std`, which has what it takes to wait for another thread.
+#[derive(Clone)]
+pub(crate) struct Prepared<S, T> {
+    source: S,
     #[cfg(feature = "std")]
-    made: std::sync::OnceLock<T>,
+    made: std::sync::OnceLock<Box<T>>,
     #[cfg(not(feature = "std"))]
-    made: T,
+    made: Box<T>,
 }
 
-/// Made of a key.
-pub(crate) trait OfKey {
-    fn of_key(key: &[u8; 32]) -> Self;
+/// Made of a key or of a part of one.
+pub(crate) trait Of<S> {
+    fn of(source: &S) -> Self;
+}
+
+impl<S, T> Prepared<S, T> {
+    pub(crate) fn source(&self) -> &S {
+        &self.source
+    }
 }
 
 #[cfg(feature = "std")]
-impl<T: OfKey> Prepared<T> {
-    pub(crate) fn new(key: Zeroizing<[u8; 32]>) -> Self {
+impl<S, T: Of<S>> Prepared<S, T> {
+    pub(crate) fn new(source: S) -> Self {
         Self {
-            key,
+            source,
             made: std::sync::OnceLock::new(),
         }
     }
 
     pub(crate) fn get(&self) -> &T {
-        self.made.get_or_init(|| T::of_key(&self.key))
+        self.made.get_or_init(|| Box::new(T::of(&self.source)))
     }
 }
 
 #[cfg(not(feature = "std"))]
-impl<T: OfKey> Prepared<T> {
-    pub(crate) fn new(key: Zeroizing<[u8; 32]>) -> Self {
-        let made = T::of_key(&key);
-        Self { key, made }
+impl<S, T: Of<S>> Prepared<S, T> {
+    pub(crate) fn new(source: S) -> Self {
+        let made = Box::new(T::of(&source));
+        Self { source, made }
     }
 
     pub(crate) fn get(&self) -> &T {

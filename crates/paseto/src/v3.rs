@@ -9,7 +9,7 @@ use crate::encoding::{pae, pae_vec};
 use crate::error::{InvalidKey, TokenError};
 use crate::key::{Pairs, cut, same_tag, sized, symmetric};
 use crate::paserk::{HASH_LEN, Identifies};
-use crate::prepared::{OfKey, Prepared};
+use crate::prepared::{Of, Prepared};
 use crate::primitives::{
     HmacSha384, P384_POINT_LEN, P384_SCALAR_LEN, P384_SIGNATURE_LEN, P384Public, P384Secret,
     SHA384_LEN, aes_256_ctr, sha384,
@@ -40,14 +40,14 @@ impl Identifies for V3 {
 
 /// The key, and what HKDF extracts from it once for all tokens.
 #[expect(unnameable_types, reason = "key material is seen through `Key` alone")]
-pub struct LocalKey(Prepared<Extracted>);
+pub struct LocalKey(Prepared<Zeroizing<[u8; 32]>, Extracted>);
 
 /// HKDF-Extract without salt, keyed for HKDF-Expand (RFC 5869 section 2).
 struct Extracted(HmacSha384);
 
-impl OfKey for Extracted {
-    fn of_key(key: &[u8; 32]) -> Self {
-        Self(HmacSha384::new(&HmacSha384::new(&[]).tag(&[key])))
+impl Of<Zeroizing<[u8; 32]>> for Extracted {
+    fn of(key: &Zeroizing<[u8; 32]>) -> Self {
+        Self(HmacSha384::new(&HmacSha384::new(&[]).tag(&[&**key])))
     }
 }
 
@@ -57,7 +57,7 @@ impl LocalKey {
     }
 
     pub(crate) fn key(&self) -> &[u8; 32] {
-        &self.0.key
+        self.0.source()
     }
 
     /// HKDF-Expand to 48 bytes: one block of HMAC-SHA-384.
@@ -188,7 +188,7 @@ impl Holds<Public> for V3 {
 #[derive(Clone)]
 #[expect(unnameable_types, reason = "key material is seen through `Key` alone")]
 pub struct VerifyingKey {
-    key: P384Public,
+    pub(crate) key: P384Public,
     pub(crate) compressed: [u8; P384_POINT_LEN],
 }
 
@@ -244,15 +244,8 @@ impl Holds<Secret> for V3 {
 }
 
 impl Generates<Secret> for V3 {
-    /// Draws again in the case, met once in 2^190 draws, that the number is not below the group's order.
     fn generate(random: &dyn Random) -> Result<Self::Material, RandomnessUnavailable> {
-        for _ in 0..8 {
-            let scalar = Zeroizing::new(random::bytes(random)?);
-            if let Ok(key) = SigningKey::from_scalar(scalar) {
-                return Ok(key);
-            }
-        }
-        Err(RandomnessUnavailable)
+        random::accepted(random, |scalar| SigningKey::from_scalar(scalar).ok())
     }
 }
 

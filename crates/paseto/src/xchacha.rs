@@ -15,13 +15,13 @@ use zeroize::Zeroizing;
 use crate::encoding::pae;
 use crate::error::TokenError;
 use crate::key::same_tag;
-use crate::prepared::{OfKey, Prepared};
+use crate::prepared::{Of, Prepared};
 use crate::random::{self, Random, RandomnessUnavailable};
 use crate::version::Context;
 
 /// The key, and what it splits into for all tokens.
 #[expect(unnameable_types, reason = "key material is seen through `Key` alone")]
-pub struct LocalKey(Prepared<Splitting>);
+pub struct LocalKey(Prepared<Zeroizing<[u8; 32]>, Splitting>);
 
 /// BLAKE2b as it stands where the keys of all tokens begin: key and label absorbed, the nonce to come.
 struct Splitting {
@@ -29,11 +29,11 @@ struct Splitting {
     authentication: Blake2bMac<U32>,
 }
 
-impl OfKey for Splitting {
-    fn of_key(key: &[u8; 32]) -> Self {
-        let mut encryption = keyed(key);
+impl Of<Zeroizing<[u8; 32]>> for Splitting {
+    fn of(key: &Zeroizing<[u8; 32]>) -> Self {
+        let mut encryption = keyed(&**key);
         encryption.update(b"paseto-encryption-key");
-        let mut authentication = keyed(key);
+        let mut authentication = keyed(&**key);
         authentication.update(b"paseto-auth-key-for-aead");
         Self {
             encryption,
@@ -48,7 +48,7 @@ impl LocalKey {
     }
 
     pub(crate) fn key(&self) -> &[u8; 32] {
-        &self.0.key
+        self.0.source()
     }
 
     /// PASETO Version 4 § Encrypt.

@@ -1,14 +1,15 @@
 //! The bare primitives of each operation, keys prepared and buffers at hand: what a library on them is never faster than.
 //!
-//! Public operations are the signature or the scalar multiplications alone. Local ones are randomness, hashes, cipher and
-//! base64, over as many bytes as a token has; wrapping is the same with base64 in constant time. Keys are fixed: only the
-//! question's sizes count.
+//! Public operations are the signature or the scalar multiplications alone, with the point decompressed that a sealed key
+//! brings. Local ones and wrapping are randomness, hashes, cipher and base64, over as many bytes as a token has. Keys are
+//! fixed: only the question's sizes count.
 
 use std::cell::RefCell;
 
 use aws_lc_rs::aead::{Aad, CHACHA20_POLY1305, LessSafeKey, Nonce, UnboundKey};
 use aws_lc_rs::agreement::{self, ECDH_P384, UnparsedPublicKey};
 use aws_lc_rs::cipher::{AES_256, EncryptingKey, EncryptionContext, UnboundCipherKey};
+use aws_lc_rs::encoding::{AsBigEndian, EcPublicKeyCompressedBin};
 use aws_lc_rs::hmac::{self, HMAC_SHA384};
 use aws_lc_rs::iv::FixedLength;
 use aws_lc_rs::rand::{SecureRandom, SystemRandom};
@@ -16,8 +17,7 @@ use aws_lc_rs::signature::{
     ECDSA_P384_SHA384_FIXED, ECDSA_P384_SHA384_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair,
     KeyPair, ML_DSA_87, ML_DSA_87_SIGNING, ParsedPublicKey, PqdsaKeyPair,
 };
-use base64_simd::URL_SAFE_NO_PAD;
-use base64ct::{Base64UrlUnpadded, Encoding};
+use base64_simd::{Out, URL_SAFE_NO_PAD};
 use blake2::Blake2bMac;
 use blake2::digest::array::ArraySize;
 use blake2::digest::consts::{U24, U32, U56, U64};
@@ -121,7 +121,7 @@ fn opening(token: &str, tag_len: usize, cipher: Cipher) -> Answer {
     let buffer = RefCell::new(vec![0; decoded_len(token)]);
     Box::new(move |give| {
         let bytes = &mut *buffer.borrow_mut();
-        URL_SAFE_NO_PAD.decode(body.as_bytes(), base64_simd::Out::from_slice(bytes))?;
+        URL_SAFE_NO_PAD.decode(body.as_bytes(), Out::from_slice(bytes))?;
         let (nonce, rest) = bytes.split_first_chunk_mut().ok_or(Refusal::Unsupported)?;
         let end = rest.len() - tag_len;
         let (bytes, _tag) = rest.split_at_mut(end);
@@ -208,7 +208,7 @@ fn xchacha20_poly1305_open(key: &str, token: &str) -> Result<Answer, Refusal> {
     let buffer = RefCell::new(vec![0; decoded_len(token)]);
     Ok(Box::new(move |give| {
         let bytes = &mut *buffer.borrow_mut();
-        URL_SAFE_NO_PAD.decode(body.as_bytes(), base64_simd::Out::from_slice(bytes))?;
+        URL_SAFE_NO_PAD.decode(body.as_bytes(), Out::from_slice(bytes))?;
         let (nonce, sealed) = bytes
             .split_first_chunk_mut::<24>()
             .ok_or(Refusal::Unsupported)?;
@@ -429,16 +429,16 @@ fn wrapping<const TAG: usize>(wrap: Wrap<TAG>) -> Answer {
         let tag = wrap(&nonce, &mut key);
         let mut text = [0; 160];
         let bytes = [tag.as_slice(), &nonce, &key].concat();
-        give(Base64UrlUnpadded::encode(&bytes, &mut text)?.as_bytes());
+        give(URL_SAFE_NO_PAD.encode(&bytes, Out::from_slice(&mut text)));
         Ok(())
     })
 }
 
 fn unwrapping<const TAG: usize>(wrap: Wrap<TAG>) -> Answer {
-    let text = Base64UrlUnpadded::encode_string(&vec![9; TAG + 64]);
+    let text = URL_SAFE_NO_PAD.encode_to_string(vec![9; TAG + 64]);
     Box::new(move |give| {
         let mut bytes = [0; 112];
-        Base64UrlUnpadded::decode(&text, &mut bytes)?;
+        URL_SAFE_NO_PAD.decode(text.as_bytes(), Out::from_slice(&mut bytes))?;
         let (nonce, rest) = bytes.split_first_chunk_mut().ok_or(Refusal::Unsupported)?;
         wrap(nonce, rest.split_at_mut(32).0);
         give(&bytes);
@@ -467,27 +467,36 @@ fn x25519_once() -> Answer {
 }
 
 fn p384_ephemeral() -> Result<Answer, Refusal> {
-    let to = agreement::PrivateKey::generate(&ECDH_P384)?.compute_public_key()?;
+    let to = p384_point()?;
+    let to = agreement::ParsedPublicKey::try_from(UnparsedPublicKey::new(&ECDH_P384, to))?;
     Ok(Box::new(move |give| {
         let secret = agreement::PrivateKey::generate(&ECDH_P384)?;
         give(secret.compute_public_key()?.as_ref());
-        agree(&secret, to.as_ref(), give)
+        agree(&secret, to.clone(), give)
     }))
 }
 
 fn p384_agree() -> Result<Answer, Refusal> {
     let secret = agreement::PrivateKey::generate(&ECDH_P384)?;
-    let to = agreement::PrivateKey::generate(&ECDH_P384)?.compute_public_key()?;
-    Ok(Box::new(move |give| agree(&secret, to.as_ref(), give)))
+    let to = p384_point()?;
+    Ok(Box::new(move |give| {
+        agree(&secret, UnparsedPublicKey::new(&ECDH_P384, &to), give)
+    }))
+}
+
+/// In compressed form.
+fn p384_point() -> Result<Vec<u8>, Refusal> {
+    let point = agreement::PrivateKey::generate(&ECDH_P384)?.compute_public_key()?;
+    let compressed: EcPublicKeyCompressedBin<'_> = point.as_be_bytes()?;
+    Ok(compressed.as_ref().to_vec())
 }
 
 fn agree(
     secret: &agreement::PrivateKey,
-    to: &[u8],
+    to: impl TryInto<agreement::ParsedPublicKey>,
     give: &mut dyn FnMut(&[u8]),
 ) -> Result<(), Refusal> {
-    let peer = UnparsedPublicKey::new(&ECDH_P384, to);
-    agreement::agree(secret, peer, Refusal::Unsupported, |shared| {
+    agreement::agree(secret, to, Refusal::Unsupported, |shared| {
         give(shared);
         Ok(())
     })

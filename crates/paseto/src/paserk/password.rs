@@ -1,6 +1,5 @@
 //! Keys under a password: `local-pw` and `secret-pw` (PASERK § PBKW).
 
-use alloc::format;
 use alloc::string::String;
 use alloc::{vec, vec::Vec};
 use core::fmt;
@@ -12,7 +11,7 @@ use zeroize::Zeroizing;
 
 use super::pie::Wraps;
 use super::suite::Suite;
-use super::{Confidential, decode};
+use super::{Confidential, Header};
 use crate::encoding;
 use crate::error::PaserkError;
 use crate::key::Key;
@@ -53,7 +52,7 @@ impl<V: Protects + Holds<K>, K: Confidential> ProtectedKey<V, K> {
     ///
     /// [`PaserkError::TooLong`], [`PaserkError::WrongHeader`] or [`PaserkError::Malformed`].
     pub fn parse(text: &str) -> Result<Self, PaserkError> {
-        let data = decode(text, &header::<V, K>())?;
+        let (_, data) = header::<V, K>().decode(text)?;
         let work = data
             .get(V::SALT_LEN..)
             .and_then(V::Work::read)
@@ -92,7 +91,8 @@ impl<V: Protects + Holds<K>, K: Confidential> ProtectedKey<V, K> {
         let (_, nonce) = rest.split_at(V::Work::LEN);
         let stretched = self.work.stretch(password, salt)?;
         let keys = V::Suite::of_password(&stretched, nonce);
-        keys.check(&[header::<V, K>().as_bytes(), prefix, inner], tag)?;
+        let header = header::<V, K>().begin(0);
+        keys.check(&[header.as_bytes(), prefix, inner], tag)?;
         keys.apply_keystream(inner);
         Ok(Key {
             material: <V as Holds<K>>::parse_protected(inner)?,
@@ -133,18 +133,18 @@ impl<V: Protects + Holds<K>, K: Confidential> Key<V, K> {
         work.write(&mut prefix);
         let mut inner = self.expose_secret();
         keys.apply_keystream(&mut inner);
-        let mut text = header::<V, K>();
+        let mut text = header::<V, K>().begin(0);
         let tag = keys.tag(&[text.as_bytes(), &prefix, &nonce, &inner]);
         encoding::append(
             &mut text,
-            &[prefix.as_slice(), &nonce, &inner, &tag].concat(),
+            &[prefix.as_slice(), &nonce, &inner, tag.as_ref()].concat(),
         );
         Ok(text)
     }
 }
 
-fn header<V: Version, K: Confidential>() -> String {
-    format!("{}.{}.", V::PASERK, K::PROTECTED)
+fn header<V: Version, K: Confidential>() -> Header<2> {
+    Header([V::PASERK, K::PROTECTED])
 }
 
 /// A version that protects keys with a password.

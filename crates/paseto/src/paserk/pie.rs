@@ -1,10 +1,9 @@
 //! Keys wrapped under another key: `local-wrap.pie` and `secret-wrap.pie` (PASERK § Wrap, § PIE).
 
-use alloc::format;
 use alloc::string::String;
 
 use super::suite::{AesCtr, Suite, XChaCha};
-use super::{Confidential, decode};
+use super::{Confidential, Header};
 use crate::encoding;
 use crate::error::PaserkError;
 use crate::key::Key;
@@ -37,13 +36,14 @@ impl<V: Wraps + Holds<K>, K: Confidential> Key<V, K> {
         wrapping: &Key<V, Local>,
         random: &dyn Random,
     ) -> Result<String, RandomnessUnavailable> {
-        let mut text = header::<V, K>();
         let nonce = random::bytes::<NONCE_LEN>(random)?;
         let mut inner = self.expose_secret();
+        let length = V::Suite::TAG_LEN + NONCE_LEN + inner.len();
+        let mut text = header::<V, K>().begin(encoding::length(length));
         let keys = V::Suite::of_wrapping(V::wrapping_key(&wrapping.material), &nonce);
         keys.apply_keystream(&mut inner);
         let tag = keys.tag(&[text.as_bytes(), &nonce, &inner]);
-        encoding::append(&mut text, &[tag.as_slice(), &nonce, &inner].concat());
+        encoding::append(&mut text, &[tag.as_ref(), &nonce, &inner].concat());
         Ok(text)
     }
 
@@ -53,8 +53,7 @@ impl<V: Wraps + Holds<K>, K: Confidential> Key<V, K> {
     ///
     /// [`PaserkError::NotAuthentic`] when `wrapping` is another key, or the text was altered.
     pub fn unwrap(text: &str, wrapping: &Key<V, Local>) -> Result<Self, PaserkError> {
-        let header = header::<V, K>();
-        let mut data = decode(text, &header)?;
+        let (header, mut data) = header::<V, K>().decode(text)?;
         let (tag, rest) = data
             .split_at_mut_checked(V::Suite::TAG_LEN)
             .ok_or(PaserkError::Malformed)?;
@@ -68,8 +67,8 @@ impl<V: Wraps + Holds<K>, K: Confidential> Key<V, K> {
     }
 }
 
-fn header<V: Version, K: Confidential>() -> String {
-    format!("{}.{}.pie.", V::PASERK, K::WRAPPED)
+fn header<V: Version, K: Confidential>() -> Header<3> {
+    Header([V::PASERK, K::WRAPPED, "pie"])
 }
 
 /// A version that wraps keys under a local key.

@@ -1,6 +1,5 @@
 //! Local keys sealed to a public key: `seal` (PASERK § PKE).
 
-use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 
@@ -12,12 +11,12 @@ use zeroize::Zeroizing;
 
 use super::pie::Wraps;
 use super::suite::{AesCtr, Suite, XChaCha, blake2b_256};
-use super::{Confidential, decode};
+use super::{Confidential, Header};
 use crate::encoding;
-use crate::error::PaserkError;
+use crate::error::{InvalidKey, PaserkError};
 use crate::key::{Key, Pairs, cut};
-use crate::primitives::{P384_POINT_LEN, P384Agreement, sha384};
-use crate::random::{self, Random, RandomnessUnavailable};
+use crate::primitives::{P384_POINT_LEN, P384_SCALAR_LEN, P384Agreement, sha384};
+use crate::random::{self, Random};
 use crate::v2::V2;
 use crate::v3::V3;
 use crate::v4::V4;
@@ -41,14 +40,14 @@ impl<V: Seals> Key<V, Local> {
     ///
     /// [`PaserkError::Key`] when `to` is weak, [`PaserkError::Randomness`] when `random` fails.
     pub fn seal(&self, to: &Key<V, V::To>, random: &dyn Random) -> Result<String, PaserkError> {
-        let mut text = header::<V>();
+        let mut text = header::<V>().begin(0);
         let (sealed, keys) = V::encapsulate(&to.material, text.as_bytes(), random)?;
         let mut inner = self.expose_secret();
         keys.apply_keystream(&mut inner);
         let tag = keys.tag(&[text.as_bytes(), &sealed, &inner]);
         let data = match V::SEALED_LAST {
-            true => [tag.as_slice(), &inner, &sealed].concat(),
-            false => [tag.as_slice(), &sealed, &inner].concat(),
+            true => [tag.as_ref(), &inner, &sealed].concat(),
+            false => [tag.as_ref(), &sealed, &inner].concat(),
         };
         encoding::append(&mut text, &data);
         Ok(text)
@@ -60,8 +59,7 @@ impl<V: Seals> Key<V, Local> {
     ///
     /// [`PaserkError::NotAuthentic`] when it was sealed to another key, or altered.
     pub fn unseal(text: &str, secret: &Key<V, V::With>) -> Result<Self, PaserkError> {
-        let header = header::<V>();
-        let mut data = decode(text, &header)?;
+        let (header, mut data) = header::<V>().decode(text)?;
         let (tag, rest) = data
             .split_at_mut_checked(V::Suite::TAG_LEN)
             .ok_or(PaserkError::Malformed)?;
@@ -82,8 +80,8 @@ impl<V: Seals> Key<V, V::With> {
     }
 }
 
-fn header<V: Version>() -> String {
-    format!("{}.seal.", V::PASERK)
+fn header<V: Version>() -> Header<2> {
+    Header([V::PASERK, "seal"])
 }
 
 /// What `V` sealed, and the encrypted key, out of the data after the tag.
@@ -227,14 +225,9 @@ impl Seals for V3 {
         header: &[u8],
         random: &dyn Random,
     ) -> Result<(Vec<u8>, AesCtr), PaserkError> {
-        let secret = ephemeral_p384(random)?;
-        let keys = p384_keys(
-            &secret,
-            &to.compressed,
-            header,
-            secret.public(),
-            &to.compressed,
-        )?;
+        let secret = P384Agreement::generate(random)?;
+        let shared = secret.agree(&to.key).ok_or(InvalidKey::Invalid)?;
+        let keys = p384_keys(header, &shared, secret.public(), &to.compressed);
         Ok((secret.public().to_vec(), keys))
     }
 
@@ -243,38 +236,25 @@ impl Seals for V3 {
         header: &[u8],
         sealed: &[u8],
     ) -> Result<AesCtr, PaserkError> {
-        p384_keys(
-            secret.pair.agreement(),
-            sealed,
+        let shared = secret.pair.agreement().agree_with_point(sealed);
+        let shared = shared.ok_or(PaserkError::NotAuthentic)?;
+        Ok(p384_keys(
             header,
+            &shared,
             sealed,
             &secret.public.compressed,
-        )
+        ))
     }
 }
 
-/// Draws again in the case, met once in 2^190 draws, that the number is not below the group's order.
-fn ephemeral_p384(random: &dyn Random) -> Result<P384Agreement, RandomnessUnavailable> {
-    for _ in 0..8 {
-        let scalar = Zeroizing::new(random::bytes(random)?);
-        if let Ok(secret) = P384Agreement::from_scalar(&scalar) {
-            return Ok(secret);
-        }
-    }
-    Err(RandomnessUnavailable)
-}
-
-/// Agrees with `peer`; a point that is not on the curve seals nothing.
 fn p384_keys(
-    secret: &P384Agreement,
-    peer: &[u8],
     header: &[u8],
+    shared: &[u8; P384_SCALAR_LEN],
     ephemeral: &[u8],
     to: &[u8; P384_POINT_LEN],
-) -> Result<AesCtr, PaserkError> {
-    let shared = secret.agree(peer).ok_or(PaserkError::NotAuthentic)?;
-    let split = sha384(&[&[1], header, &*shared, ephemeral, to]);
-    let authentication = sha384(&[&[2], header, &*shared, ephemeral, to]);
+) -> AesCtr {
+    let split = sha384(&[&[1], header, shared, ephemeral, to]);
+    let authentication = sha384(&[&[2], header, shared, ephemeral, to]);
     let (encryption, counter) = cut(&*split);
-    Ok(AesCtr::new(encryption, counter, &*authentication))
+    AesCtr::new(encryption, counter, &*authentication)
 }

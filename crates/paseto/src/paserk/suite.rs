@@ -1,25 +1,23 @@
 //! Encryption and authentication of keys inside keys: XChaCha20 with BLAKE2b, AES-256-CTR with HMAC-SHA-384.
 
-use alloc::vec::Vec;
-
+use blake2::Blake2b;
+use blake2::digest::Digest;
 use blake2::digest::consts::{U32, U56};
-use blake2::digest::{Digest, Mac};
-use blake2::{Blake2b, Blake2bMac};
 use chacha20::XChaCha20;
 use chacha20::cipher::{KeyIvInit, StreamCipher};
-use subtle::ConstantTimeEq;
 use zeroize::{Zeroize, Zeroizing};
 
 use crate::error::PaserkError;
-use crate::key::cut;
-use crate::primitives::{HmacSha384, aes_256_ctr, sha384};
-use crate::xchacha::{keyed, keyed_hash};
+use crate::key::{cut, same_tag};
+use crate::primitives::{HmacSha384, SHA384_LEN, aes_256_ctr, sha384};
+use crate::xchacha::keyed_hash;
 
 /// The keys of one wrapping: they encrypt, then authenticate.
 #[doc(hidden)]
 #[expect(unnameable_types, reason = "seen by the versions alone")]
 pub trait Suite: Sized {
-    const TAG_LEN: usize;
+    type Tag: AsRef<[u8]>;
+    const TAG_LEN: usize = size_of::<Self::Tag>();
     const NONCE_LEN: usize;
 
     /// Of a wrapping key (PASERK § PIE).
@@ -30,10 +28,10 @@ pub trait Suite: Sized {
 
     fn apply_keystream(&self, bytes: &mut [u8]);
 
-    fn tag(&self, pieces: &[&[u8]]) -> Vec<u8>;
+    fn tag(&self, pieces: &[&[u8]]) -> Self::Tag;
 
     fn check(&self, pieces: &[&[u8]], tag: &[u8]) -> Result<(), PaserkError> {
-        match bool::from(self.tag(pieces).ct_eq(tag)) {
+        match same_tag(self.tag(pieces).as_ref(), tag) {
             true => Ok(()),
             false => Err(PaserkError::NotAuthentic),
         }
@@ -49,7 +47,7 @@ pub struct XChaCha {
 }
 
 impl Suite for XChaCha {
-    const TAG_LEN: usize = 32;
+    type Tag = [u8; 32];
     const NONCE_LEN: usize = 24;
 
     fn of_wrapping(key: &[u8; 32], nonce: &[u8; 32]) -> Self {
@@ -76,10 +74,8 @@ impl Suite for XChaCha {
         XChaCha20::new((&*self.encryption).into(), (&self.nonce).into()).apply_keystream(bytes);
     }
 
-    fn tag(&self, pieces: &[&[u8]]) -> Vec<u8> {
-        let mut mac: Blake2bMac<U32> = keyed(&*self.authentication);
-        pieces.iter().for_each(|piece| Mac::update(&mut mac, piece));
-        mac.finalize().into_bytes().to_vec()
+    fn tag(&self, pieces: &[&[u8]]) -> Self::Tag {
+        keyed_hash::<U32>(&*self.authentication, pieces).into()
     }
 }
 
@@ -106,7 +102,7 @@ impl AesCtr {
 }
 
 impl Suite for AesCtr {
-    const TAG_LEN: usize = 48;
+    type Tag = [u8; SHA384_LEN];
     const NONCE_LEN: usize = 16;
 
     fn of_wrapping(key: &[u8; 32], nonce: &[u8; 32]) -> Self {
@@ -126,8 +122,8 @@ impl Suite for AesCtr {
         aes_256_ctr(&self.encryption, &self.counter, bytes);
     }
 
-    fn tag(&self, pieces: &[&[u8]]) -> Vec<u8> {
-        self.authentication.tag(pieces).to_vec()
+    fn tag(&self, pieces: &[&[u8]]) -> Self::Tag {
+        self.authentication.tag(pieces)
     }
 }
 

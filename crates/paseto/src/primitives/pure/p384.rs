@@ -6,7 +6,7 @@ use zeroize::Zeroizing;
 
 use crate::error::InvalidKey;
 use crate::primitives::{P384_POINT_LEN, P384_SCALAR_LEN, P384_SIGNATURE_LEN};
-use crate::random::RandomnessUnavailable;
+use crate::random::{self, Random, RandomnessUnavailable};
 
 /// A point of P-384, decompressed once.
 #[derive(Clone)]
@@ -34,7 +34,7 @@ pub(crate) struct P384Secret {
 
 impl P384Secret {
     pub(crate) fn from_scalar(scalar: &[u8; P384_SCALAR_LEN]) -> Result<Self, InvalidKey> {
-        let agreement = P384Agreement::from_scalar(scalar)?;
+        let agreement = P384Agreement::from_scalar(scalar).ok_or(InvalidKey::Invalid)?;
         Ok(Self {
             signing: SigningKey::from(&agreement.private),
             agreement,
@@ -65,14 +65,16 @@ pub(crate) struct P384Agreement {
 }
 
 impl P384Agreement {
-    pub(crate) fn from_scalar(scalar: &[u8; P384_SCALAR_LEN]) -> Result<Self, InvalidKey> {
-        let private = SecretKey::from_slice(scalar).map_err(|_| InvalidKey::Invalid)?;
-        let point = private.public_key().to_sec1_point(true);
-        let public = point
-            .as_bytes()
-            .try_into()
-            .map_err(|_| InvalidKey::Invalid)?;
-        Ok(Self { private, public })
+    /// A fresh one.
+    pub(crate) fn generate(random: &dyn Random) -> Result<Self, RandomnessUnavailable> {
+        random::accepted(random, |scalar| Self::from_scalar(&scalar))
+    }
+
+    fn from_scalar(scalar: &[u8; P384_SCALAR_LEN]) -> Option<Self> {
+        let private = SecretKey::from_slice(scalar).ok()?;
+        let public = private.public_key().to_sec1_point(true);
+        let public = public.as_bytes().try_into().ok()?;
+        Some(Self { private, public })
     }
 
     /// The point in compressed form.
@@ -80,10 +82,22 @@ impl P384Agreement {
         &self.public
     }
 
-    /// The coordinate that both sides share; `None` when `peer` is no point of the curve.
-    pub(crate) fn agree(&self, peer: &[u8]) -> Option<Zeroizing<[u8; P384_SCALAR_LEN]>> {
-        let shared = self.private.diffie_hellman(&decompress(peer)?);
-        Some(Zeroizing::new((*shared.raw_secret_bytes()).into()))
+    /// The coordinate that both sides share.
+    pub(crate) fn agree(&self, peer: &P384Public) -> Option<Zeroizing<[u8; P384_SCALAR_LEN]>> {
+        Some(self.agree_with(&peer.key.into()))
+    }
+
+    /// As [`agree`](Self::agree), with a point in compressed form; `None` when it is none of the curve.
+    pub(crate) fn agree_with_point(
+        &self,
+        point: &[u8],
+    ) -> Option<Zeroizing<[u8; P384_SCALAR_LEN]>> {
+        Some(self.agree_with(&decompress(point)?))
+    }
+
+    fn agree_with(&self, peer: &PublicKey) -> Zeroizing<[u8; P384_SCALAR_LEN]> {
+        let shared = self.private.diffie_hellman(peer);
+        Zeroizing::new((*shared.raw_secret_bytes()).into())
     }
 }
 
