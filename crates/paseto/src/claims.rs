@@ -9,6 +9,7 @@ use serde::de::DeserializeOwned;
 
 use crate::error::{MintError, TokenError};
 
+mod object;
 mod read;
 mod time;
 mod write;
@@ -177,10 +178,11 @@ impl<C: DeserializeOwned> Claims<C> {
     /// # Ok::<(), countersign_paseto::TokenError>(())
     /// ```
     pub fn from_json(json: &[u8]) -> Result<Self, TokenError> {
-        let read = parse(json)?;
+        let mut registered = Registered::default();
+        let private = parse(json, &mut registered)?;
         Ok(Self {
-            registered: read.registered,
-            private: read.private,
+            registered,
+            private,
             without_expiry: false,
         })
     }

@@ -15,7 +15,7 @@ use crate::paserk::{Confidential, ProtectedKey, Protects, WorkFactor, Wraps};
 use crate::token::{UntrustedToken, write};
 use crate::{
     Claims, Holds, InsecureV1, Key, KeyId, Kind, Local, Public, Purpose, Random,
-    RandomnessUnavailable, Secret, V2, V3, V4, Version,
+    RandomnessUnavailable, Secret, TokenError, V2, V3, V4, Version,
 };
 #[cfg(feature = "draft")]
 use crate::{SealPublic, SealSecret, V5, V6};
@@ -141,7 +141,9 @@ fn wrapped<V: Wraps + Holds<K>, K: Confidential>(text: &str) -> bool {
 
 /// Claims, their own and the registered ones: JSON has many texts, so what is compared is what they say.
 pub fn claims(input: &[u8]) -> bool {
-    let Ok(read) = Claims::<Map<String, Value>>::from_json(input) else {
+    let read = Claims::<Map<String, Value>>::from_json(input);
+    as_serde_json_has_them(input, &read);
+    let Ok(read) = read else {
         return false;
     };
     let written = read.dangerous_without_expiry();
@@ -160,6 +162,27 @@ pub fn claims(input: &[u8]) -> bool {
     assert_eq!(times(first), times(second));
     assert_eq!(names(&written), names(&again));
     true
+}
+
+/// The entries are cut by hand: as a parser of the whole would, also where it refuses.
+fn as_serde_json_has_them(input: &[u8], read: &Result<Claims<Map<String, Value>>, TokenError>) {
+    let whole = serde_json::from_slice::<Map<String, Value>>(input);
+    let registered = ["iss", "sub", "aud", "exp", "nbf", "iat", "jti"];
+    match read {
+        Ok(read) => {
+            let mut whole = whole.expect("serde_json reads it too");
+            let subject = whole.get("sub").and_then(Value::as_str);
+            assert_eq!(read.registered().subject.as_deref(), subject);
+            whole.retain(|name, _| !registered.contains(&name.as_str()));
+            assert_eq!(read.private, whole);
+        }
+        Err(TokenError::Unreadable(why)) => {
+            let has_none =
+                |whole: Map<_, _>| !registered.iter().any(|name| whole.contains_key(*name));
+            assert!(!whole.is_ok_and(has_none), "{why}");
+        }
+        Err(_) => {}
+    }
 }
 
 fn names(claims: &Claims<Map<String, Value>>) -> Vec<&String> {
@@ -287,6 +310,9 @@ mod tests {
         "\\",
         "null",
         "1e999",
+        " ",
+        "\t",
+        "\r\n",
         "\"exp\":",
         "\"sub\":",
         "\"aud\":",

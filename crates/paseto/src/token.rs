@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::claims::{self, Claims, Verified};
+use crate::claims::{self, Claims, Registered, Verified};
 use crate::encoding;
 use crate::error::{MintError, TokenError};
 use crate::key::Key;
@@ -203,11 +203,12 @@ impl VerifiedPayload {
         now: Timestamp,
     ) -> Result<Verified<C>, TokenError> {
         rules.check_footer(self.footer())?;
-        let parsed = claims::parse(self.payload())?;
-        rules.check(&parsed.registered, now)?;
+        let mut registered = Registered::default();
+        let claims = claims::parse(self.payload(), &mut registered)?;
+        rules.check(&registered, now)?;
         Ok(Verified {
-            claims: parsed.private,
-            registered: parsed.registered,
+            claims,
+            registered,
             footer: self.footer,
             key_id: None,
         })

@@ -1,85 +1,95 @@
 //! Reads registered and private claims in one pass, each name once, with a limit on nesting.
 
-use alloc::borrow::Cow;
-use alloc::borrow::ToOwned;
+use alloc::borrow::{Cow, ToOwned};
 use alloc::collections::BTreeSet;
-use alloc::string::{String, ToString};
-use core::fmt;
-use core::marker::PhantomData;
+use alloc::string::String;
 
 use jiff::Timestamp;
 use serde::de::value::CowStrDeserializer;
 use serde::de::{
-    self, Deserialize, DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, Visitor,
+    Deserialize, DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, Visitor,
 };
 use serde::forward_to_deserialize_any;
 
-use super::Registered;
-use super::time::Time;
+use super::object::{Entries, Fault};
+use super::{Registered, time};
 use crate::error::{ClaimError, TokenError};
 
-/// What a payload holds, before any rule has looked at it.
-pub(crate) struct Parsed<C> {
-    pub(crate) registered: Registered,
-    pub(crate) private: C,
-}
-
-/// Reads the JSON object `payload`.
+/// The private claims in the JSON object `payload`; the registered ones go to `registered`, which is empty.
 ///
 /// # Errors
 ///
 /// [`TokenError::TooDeep`], [`TokenError::NotUtf8`], [`TokenError::Unreadable`], or [`ClaimError::Duplicate`] for a name that occurs twice.
-pub(crate) fn parse<'de, C: Deserialize<'de>>(payload: &'de [u8]) -> Result<Parsed<C>, TokenError> {
-    check_nesting(payload)?;
+pub(crate) fn parse<'de, C: Deserialize<'de>>(
+    payload: &'de [u8],
+    registered: &mut Registered,
+) -> Result<C, TokenError> {
     let payload = core::str::from_utf8(payload).map_err(|_| TokenError::NotUtf8)?;
-    let mut registered = Registered::default();
+    read(payload, registered).map_err(|Fault(error)| *error)
+}
+
+fn read<'de, C: Deserialize<'de>>(
+    payload: &'de str,
+    registered: &mut Registered,
+) -> Result<C, Fault> {
+    let mut reader = Reader {
+        entries: Entries::of(payload)?,
+        registered,
+        names: Names::default(),
+        name: Cow::Borrowed(""),
+    };
+    let private = C::deserialize(Private(&mut reader))?;
+    match reader.name()? {
+        Some(name) => Err(in_claim(&name, Fault::custom("it was not asked for"))),
+        None => Ok(private),
+    }
+}
+
+/// Refuses what [`parse`] would refuse in the object of private claims `own`, which serde_json has written, beside those that
+/// are `set`: nesting, and a name that occurs twice. Values need no reading, unless a private claim has a registered name.
+pub(super) fn check_own(own: &str, set: &Registered) -> Result<(), TokenError> {
+    match has_registered(own, set).map_err(|Fault(error)| *error)? {
+        true => parse::<IgnoredAny>(own.as_bytes(), &mut Registered::default()).map(drop),
+        false => Ok(()),
+    }
+}
+
+/// Whether `own` has a claim with a registered name that is not among those `set`.
+fn has_registered(own: &str, set: &Registered) -> Result<bool, Fault> {
+    let mut entries = Entries::of(own)?;
     let mut names = Names::default();
-    let mut json = serde_json::Deserializer::from_str(payload);
-    let object = Object {
-        registered: &mut registered,
-        names: &mut names,
-        private: PhantomData,
-    };
-    let read = json
-        .deserialize_map(object)
-        .and_then(|private| json.end().map(|()| private));
-    match (read, names.duplicate) {
-        (_, Some(claim)) => Err(ClaimError::Duplicate { claim }.into()),
-        (Ok(private), None) => Ok(Parsed {
-            registered,
-            private,
-        }),
-        (Err(error), None) => Err(TokenError::Unreadable(error.to_string())),
+    let mut found = false;
+    while let Some(name) = entries.name()? {
+        match is_set(set, &name) {
+            Some(true) => return Err(duplicate(&name)),
+            Some(false) => found = true,
+            None => names.meet(name)?,
+        }
+        entries.value()?;
     }
+    Ok(found)
 }
 
-/// Refuses what [`parse`] would refuse in the object of private claims `own`, written beside those that are `set`: nesting, and
-/// a name that occurs twice. Values need no reading, unless a private claim has a registered name.
-pub(super) fn check_own(own: &[u8], set: &Registered) -> Result<(), TokenError> {
-    check_nesting(own)?;
-    let set = names_of(set);
-    let mut names = Names {
-        registered: set,
-        ..Names::default()
-    };
-    let read = serde_json::Deserializer::from_slice(own).deserialize_map(&mut names);
-    match (read, names.duplicate) {
-        (_, Some(claim)) => Err(ClaimError::Duplicate { claim }.into()),
-        (Ok(()), None) if names.registered != set => parse::<IgnoredAny>(own).map(drop),
-        (Ok(()), None) => Ok(()),
-        (Err(error), None) => Err(TokenError::Unreadable(error.to_string())),
-    }
+/// Whether the claim `name` is set; `None` when that is not a registered one.
+fn is_set(claims: &Registered, name: &str) -> Option<bool> {
+    Some(match name {
+        "iss" => claims.issuer.is_some(),
+        "sub" => claims.subject.is_some(),
+        "aud" => claims.audience.is_some(),
+        "exp" => claims.expires_at.is_some(),
+        "nbf" => claims.not_before.is_some(),
+        "iat" => claims.issued_at.is_some(),
+        "jti" => claims.token_id.is_some(),
+        _ => return None,
+    })
 }
 
-/// The names met so far: the first few private ones where comparing them all is fastest and nothing is allocated.
+/// The private names met so far: the first few where comparing them all is fastest and nothing is allocated.
 #[derive(Default)]
 struct Names<'de> {
-    /// A bit for each registered claim.
-    registered: u8,
-    first: [Cow<'de, str>; 8],
+    first: [&'de str; 8],
     count: usize,
     others: BTreeSet<Cow<'de, str>>,
-    duplicate: Option<String>,
 }
 
 impl<'de> Names<'de> {
@@ -88,167 +98,130 @@ impl<'de> Names<'de> {
     /// # Errors
     ///
     /// When it has been met before.
-    fn meet<E: de::Error>(&mut self, name: Cow<'de, str>) -> Result<(), E> {
-        let new = match registered(&name) {
-            Some(bit) => {
-                let new = self.registered & bit == 0;
-                self.registered |= bit;
-                new
+    fn meet(&mut self, name: Cow<'de, str>) -> Result<(), Fault> {
+        if self.first.iter().take(self.count).any(|met| *met == name) || self.others.contains(&name)
+        {
+            return Err(duplicate(&name));
+        }
+        match (name, self.first.get_mut(self.count)) {
+            (Cow::Borrowed(name), Some(place)) => {
+                *place = name;
+                self.count += 1;
             }
-            None => self.meet_private(name.clone()),
-        };
-        if !new {
-            self.duplicate = Some(name.into_owned());
-            return Err(E::custom("a claim occurs twice"));
-        }
-        Ok(())
-    }
-
-    fn meet_private(&mut self, name: Cow<'de, str>) -> bool {
-        if self.first.iter().take(self.count).any(|met| *met == name) {
-            return false;
-        }
-        match self.first.get_mut(self.count) {
-            Some(place) => *place = name,
-            None => return self.others.insert(name),
-        }
-        self.count += 1;
-        true
-    }
-}
-
-/// The bit of a registered claim, so that two claims have two bits.
-fn registered(name: &str) -> Option<u8> {
-    Some(match name {
-        "iss" => 1,
-        "sub" => 1 << 1,
-        "aud" => 1 << 2,
-        "exp" => 1 << 3,
-        "nbf" => 1 << 4,
-        "iat" => 1 << 5,
-        "jti" => 1 << 6,
-        _ => return None,
-    })
-}
-
-/// The bits of the claims that there are.
-fn names_of(claims: &Registered) -> u8 {
-    [
-        ("iss", claims.issuer.is_some()),
-        ("sub", claims.subject.is_some()),
-        ("aud", claims.audience.is_some()),
-        ("exp", claims.expires_at.is_some()),
-        ("nbf", claims.not_before.is_some()),
-        ("iat", claims.issued_at.is_some()),
-        ("jti", claims.token_id.is_some()),
-    ]
-    .into_iter()
-    .filter_map(|(name, is_set)| registered(name).filter(|_| is_set))
-    .sum()
-}
-
-/// Passes over the values.
-impl<'de> Visitor<'de> for &mut Names<'de> {
-    type Value = ();
-
-    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("an object of claims")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
-        while let Some(Name(name)) = map.next_key()? {
-            self.meet(name)?;
-            map.next_value::<IgnoredAny>()?;
+            (name, _) => {
+                self.others.insert(name);
+            }
         }
         Ok(())
     }
 }
 
-struct Object<'a, 'de, C> {
+fn duplicate(name: &str) -> Fault {
+    let claim = name.to_owned();
+    TokenError::from(ClaimError::Duplicate { claim }).into()
+}
+
+/// Reads the object from its start to its end.
+struct Reader<'a, 'de> {
+    entries: Entries<'de>,
     registered: &'a mut Registered,
-    names: &'a mut Names<'de>,
-    private: PhantomData<C>,
+    names: Names<'de>,
+    /// Of the value that comes next.
+    name: Cow<'de, str>,
 }
 
-impl<'de, C: Deserialize<'de>> Visitor<'de> for Object<'_, 'de, C> {
-    type Value = C;
-
-    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("an object of claims")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<C, A::Error> {
-        C::deserialize(Private {
-            map,
-            registered: self.registered,
-            names: self.names,
-        })
-    }
-}
-
-/// The object as the private claims see it: without the registered ones, which are set aside in passing.
-struct Private<'a, 'de, A> {
-    map: A,
-    registered: &'a mut Registered,
-    names: &'a mut Names<'de>,
-}
-
-impl<'de, A: MapAccess<'de>> Private<'_, 'de, A> {
-    /// Keeps the value of the registered claim `name`; `false` when the name is not registered.
-    fn set_aside(&mut self, name: &str) -> Result<bool, A::Error> {
-        match name {
-            "iss" => self.registered.issuer = Some(self.value("iss")?),
-            "sub" => self.registered.subject = Some(self.value("sub")?),
-            "aud" => self.registered.audience = Some(self.value("aud")?),
-            "exp" => self.registered.expires_at = Some(self.time("exp")?),
-            "nbf" => self.registered.not_before = Some(self.time("nbf")?),
-            "iat" => self.registered.issued_at = Some(self.time("iat")?),
-            "jti" => self.registered.token_id = Some(self.value("jti")?),
-            _ => return Ok(false),
-        }
-        Ok(true)
-    }
-
-    fn time(&mut self, claim: &str) -> Result<Timestamp, A::Error> {
-        self.value(claim).map(|Time(at)| at)
-    }
-
-    fn value<T: Deserialize<'de>>(&mut self, claim: &str) -> Result<T, A::Error> {
-        self.map
-            .next_value()
-            .map_err(|error| A::Error::custom(format_args!("claim `{claim}`: {error}")))
-    }
-}
-
-impl<'de, A: MapAccess<'de>> MapAccess<'de> for Private<'_, 'de, A> {
-    type Error = A::Error;
-
-    fn next_key_seed<K: DeserializeSeed<'de>>(
-        &mut self,
-        seed: K,
-    ) -> Result<Option<K::Value>, A::Error> {
-        while let Some(Name(name)) = self.map.next_key()? {
-            self.names.meet(name.clone())?;
+impl<'de> Reader<'_, 'de> {
+    /// The next name that is not registered.
+    fn name(&mut self) -> Result<Option<Cow<'de, str>>, Fault> {
+        while let Some(name) = self.entries.name()? {
             if !self.set_aside(&name)? {
-                return seed.deserialize(CowStrDeserializer::new(name)).map(Some);
+                self.names.meet(name.clone())?;
+                return Ok(Some(name));
             }
         }
         Ok(None)
     }
 
-    fn next_value_seed<V: DeserializeSeed<'de>>(&mut self, seed: V) -> Result<V::Value, A::Error> {
-        self.map.next_value_seed(seed)
+    /// Keeps the value of the registered claim `name`; `false` when the name is not registered.
+    fn set_aside(&mut self, name: &str) -> Result<bool, Fault> {
+        let (entries, registered) = (&mut self.entries, &mut *self.registered);
+        match name {
+            "iss" => once(name, &mut registered.issuer, text(entries, name)?)?,
+            "sub" => once(name, &mut registered.subject, text(entries, name)?)?,
+            "aud" => once(name, &mut registered.audience, text(entries, name)?)?,
+            "exp" => once(name, &mut registered.expires_at, time(entries, name)?)?,
+            "nbf" => once(name, &mut registered.not_before, time(entries, name)?)?,
+            "iat" => once(name, &mut registered.issued_at, time(entries, name)?)?,
+            "jti" => once(name, &mut registered.token_id, text(entries, name)?)?,
+            _ => return Ok(false),
+        }
+        Ok(true)
     }
 }
 
-impl<'de, A: MapAccess<'de>> Deserializer<'de> for Private<'_, 'de, A> {
-    type Error = A::Error;
+fn once<T>(name: &str, place: &mut Option<T>, value: T) -> Result<(), Fault> {
+    match place.replace(value) {
+        Some(_) => Err(duplicate(name)),
+        None => Ok(()),
+    }
+}
 
-    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, A::Error> {
+fn text(entries: &mut Entries<'_>, name: &str) -> Result<String, Fault> {
+    let text = entries.string().map_err(|error| in_claim(name, error))?;
+    Ok(text.into_owned())
+}
+
+fn time(entries: &mut Entries<'_>, name: &str) -> Result<Timestamp, Fault> {
+    if let Some(at) = entries.string_of(time::USUAL_LEN, time::utc) {
+        return Ok(at);
+    }
+    let text = entries.string().map_err(|error| in_claim(name, error))?;
+    time::read(&text).map_err(|error| in_claim(name, Fault::custom(error)))
+}
+
+fn in_claim(name: &str, Fault(error): Fault) -> Fault {
+    match *error {
+        TokenError::Unreadable(why) => Fault::custom(format_args!("claim `{name}`: {why}")),
+        other => other.into(),
+    }
+}
+
+/// The object as the private claims see it: without the registered ones, which are set aside in passing.
+struct Private<'r, 'a, 'de>(&'r mut Reader<'a, 'de>);
+
+impl<'de> MapAccess<'de> for Private<'_, '_, 'de> {
+    type Error = Fault;
+
+    fn next_key_seed<K: DeserializeSeed<'de>>(
+        &mut self,
+        seed: K,
+    ) -> Result<Option<K::Value>, Fault> {
+        let Self(reader) = self;
+        let name = reader.name().inspect_err(|_| reader.entries.abandon())?;
+        let Some(name) = name else {
+            return Ok(None);
+        };
+        reader.name = name.clone();
+        seed.deserialize(CowStrDeserializer::new(name)).map(Some)
+    }
+
+    fn next_value_seed<V: DeserializeSeed<'de>>(&mut self, seed: V) -> Result<V::Value, Fault> {
+        let Self(reader) = self;
+        let mut json = serde_json::Deserializer::from_str(reader.entries.value()?);
+        let read = seed.deserialize(&mut json);
+        let read = read.and_then(|read| json.end().map(|()| read));
+        read.map_err(|error| in_claim(&reader.name, Fault::custom(error)))
+    }
+}
+
+impl<'de> Deserializer<'de> for Private<'_, '_, 'de> {
+    type Error = Fault;
+
+    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
         visitor.visit_map(self)
     }
 
-    fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, A::Error> {
+    fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
         visitor.visit_some(self)
     }
 
@@ -256,12 +229,12 @@ impl<'de, A: MapAccess<'de>> Deserializer<'de> for Private<'_, 'de, A> {
         self,
         _name: &'static str,
         visitor: V,
-    ) -> Result<V::Value, A::Error> {
+    ) -> Result<V::Value, Fault> {
         visitor.visit_newtype_struct(self)
     }
 
     /// `()` as private claims: whatever else the token holds is checked and passed over.
-    fn deserialize_unit<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, A::Error> {
+    fn deserialize_unit<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
         IgnoredAny.visit_map(self)?;
         visitor.visit_unit()
     }
@@ -270,7 +243,7 @@ impl<'de, A: MapAccess<'de>> Deserializer<'de> for Private<'_, 'de, A> {
         self,
         _name: &'static str,
         visitor: V,
-    ) -> Result<V::Value, A::Error> {
+    ) -> Result<V::Value, Fault> {
         self.deserialize_unit(visitor)
     }
 
@@ -280,73 +253,27 @@ impl<'de, A: MapAccess<'de>> Deserializer<'de> for Private<'_, 'de, A> {
     }
 }
 
-/// A claim's name, borrowed from the payload where it holds no escapes.
-struct Name<'de>(Cow<'de, str>);
-
-impl<'de> Deserialize<'de> for Name<'de> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Text;
-
-        impl<'de> Visitor<'de> for Text {
-            type Value = Name<'de>;
-
-            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-                formatter.write_str("a claim's name")
-            }
-
-            fn visit_borrowed_str<E: de::Error>(self, name: &'de str) -> Result<Name<'de>, E> {
-                Ok(Name(Cow::Borrowed(name)))
-            }
-
-            fn visit_str<E: de::Error>(self, name: &str) -> Result<Name<'de>, E> {
-                Ok(Name(Cow::Owned(name.to_owned())))
-            }
-        }
-
-        deserializer.deserialize_str(Text)
-    }
-}
-
-/// Refuses a payload nested deeper than [`MAX_NESTING`], before any parser recurses into it.
-fn check_nesting(payload: &[u8]) -> Result<(), TokenError> {
-    let opening = payload.iter().filter(|byte| matches!(byte, b'{' | b'['));
-    if opening.count() <= MAX_NESTING {
-        return Ok(());
-    }
-    let mut depth = 0_usize;
-    let mut in_string = false;
-    let mut escaped = false;
-    for byte in payload {
-        match byte {
-            _ if escaped => escaped = false,
-            b'\\' if in_string => escaped = true,
-            b'"' => in_string = !in_string,
-            b'{' | b'[' if !in_string => depth += 1,
-            b'}' | b']' if !in_string => depth = depth.saturating_sub(1),
-            _ => {}
-        }
-        if depth > MAX_NESTING {
-            return Err(TokenError::TooDeep { limit: MAX_NESTING });
-        }
-    }
-    Ok(())
-}
-
-/// Claims are a flat object with small values; a quarter of serde_json's own limit leaves a caller's types stack to spare.
-const MAX_NESTING: usize = 32;
-
 #[cfg(test)]
 mod tests {
     use alloc::format;
+    use core::fmt;
 
+    use serde::de::DeserializeOwned;
     use serde_json::{Map, Value, json};
 
+    use super::super::object::MAX_NESTING;
     use super::*;
 
+    fn claims<C: DeserializeOwned>(payload: &[u8]) -> Result<C, TokenError> {
+        parse(payload, &mut Registered::default())
+    }
+
     fn check(payload: &str, expected: Result<Value, TokenError>) {
-        let private = parse::<Map<String, Value>>(payload.as_bytes())
-            .map(|parsed| Value::Object(parsed.private));
-        assert_eq!(private, expected, "{payload}");
+        assert_eq!(
+            claims::<Map<_, _>>(payload.as_bytes()).map(Value::Object),
+            expected,
+            "{payload}"
+        );
     }
 
     #[test]
@@ -355,9 +282,10 @@ mod tests {
             r#"{"sub":"alice","role":"admin"}"#,
             Ok(json!({"role": "admin"})),
         );
-        let parsed = parse::<()>(br#"{"sub":"alice","role":"admin"}"#)
-            .map(|parsed| parsed.registered.subject);
-        assert_eq!(parsed, Ok(Some("alice".to_owned())));
+        let mut registered = Registered::default();
+        let payload = br#"{"sub":"alice","role":"admin"}"#;
+        assert_eq!(parse::<()>(payload, &mut registered), Ok(()));
+        assert_eq!(registered.subject.as_deref(), Some("alice"));
     }
 
     #[test]
@@ -380,7 +308,7 @@ mod tests {
         let deep = format!("{{\"a\":{}1{}}}", "[".repeat(1000), "]".repeat(1000));
         check(&deep, Err(TokenError::TooDeep { limit: MAX_NESTING }));
         let text = format!("{{\"a\":\"{}\\\"[[\"}}", "[".repeat(1000));
-        assert!(parse::<()>(text.as_bytes()).is_ok());
+        assert!(claims::<()>(text.as_bytes()).is_ok());
     }
 
     #[test]
@@ -397,16 +325,55 @@ mod tests {
             "{\"sub\":\"\u{0}\"}",
         ] {
             let refused = matches!(
-                parse::<()>(payload.as_bytes()),
+                claims::<()>(payload.as_bytes()),
                 Err(TokenError::Unreadable(_))
             );
             assert!(refused, "{payload}");
         }
     }
 
+    /// Takes what it can get.
+    struct Careless;
+
+    impl<'de> Deserialize<'de> for Careless {
+        fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+            deserializer.deserialize_map(Self)
+        }
+    }
+
+    impl<'de> Visitor<'de> for Careless {
+        type Value = Self;
+
+        fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+            formatter.write_str("anything")
+        }
+
+        fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self, A::Error> {
+            for _ in 0..8 {
+                drop(map.next_entry::<IgnoredAny, IgnoredAny>());
+            }
+            Ok(self)
+        }
+    }
+
+    #[test]
+    fn an_error_passed_over_is_one_all_the_same() {
+        let careless = |payload: &str| claims::<Careless>(payload.as_bytes()).is_ok();
+        assert!(careless(r#"{"exp":"2039-01-01T00:00:00Z","role":1}"#));
+        for payload in [
+            r#"{"role":1,"role":2}"#,
+            r#"{"role":1,"exp":"never"}"#,
+            r#"{"role":1}}"#,
+            r#"{"role":1"#,
+            r#"{"role":1,}"#,
+        ] {
+            assert!(!careless(payload), "{payload}");
+        }
+    }
+
     #[test]
     fn what_is_not_utf_8_is_refused() {
-        let refused = parse::<()>(b"{\"a\":\"\xff\"}").map(drop);
+        let refused = claims::<()>(b"{\"a\":\"\xff\"}");
         assert_eq!(refused, Err(TokenError::NotUtf8));
     }
 }

@@ -2,12 +2,10 @@
 
 use alloc::string::ToString;
 use alloc::vec::Vec;
-use core::fmt;
 
 use jiff::Timestamp;
 use jiff::civil::DateTime;
 use jiff::tz::Offset;
-use serde::de::{self, Deserialize, Deserializer, Visitor};
 use serde::{Serialize, Serializer};
 
 /// Appends `at` in quotes, without its fraction of a second.
@@ -58,31 +56,12 @@ fn whole(at: Timestamp) -> Timestamp {
 }
 
 /// A time as a claim has it.
-pub(super) struct Time(pub(super) Timestamp);
-
-impl<'de> Deserialize<'de> for Time {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Text;
-
-        impl Visitor<'_> for Text {
-            type Value = Time;
-
-            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-                formatter.write_str("a time as text")
-            }
-
-            fn visit_str<E: de::Error>(self, text: &str) -> Result<Time, E> {
-                let parsed = utc(text).map_or_else(|| text.parse(), Ok);
-                parsed.map(Time).map_err(E::custom)
-            }
-        }
-
-        deserializer.deserialize_str(Text)
-    }
+pub(super) fn read(text: &str) -> Result<Timestamp, jiff::Error> {
+    utc(text).map_or_else(|| text.parse(), Ok)
 }
 
 /// The form that nearly all tokens have, `2039-01-01T00:00:00Z` or with `+00:00`; the others are jiff's to read.
-fn utc(text: &str) -> Option<Timestamp> {
+pub(super) fn utc(text: &str) -> Option<Timestamp> {
     let (civil, offset) = text.as_bytes().split_first_chunk::<19>()?;
     let [c1, c2, y1, y2, b'-', m1, m2, b'-', d1, d2, b'T', time @ ..] = civil else {
         return None;
@@ -90,20 +69,49 @@ fn utc(text: &str) -> Option<Timestamp> {
     let [h1, h2, b':', n1, n2, b':', s1, s2] = time else {
         return None;
     };
-    let year = i16::from(number(c1, c2)?) * 100 + i16::from(number(y1, y2)?);
-    let (month, day) = (number(m1, m2)?, number(d1, d2)?);
+    let year = number(c1, c2)? * 100 + number(y1, y2)?;
+    let day = days(year, number(m1, m2)?, number(d1, d2)?)?;
     let (hour, minute, second) = (number(h1, h2)?, number(n1, n2)?, number(s1, s2)?);
-    let civil = DateTime::new(year, month, day, hour, minute, second, 0).ok()?;
+    if hour > 23 || minute > 59 || second > 59 {
+        return None;
+    }
     match offset {
-        b"Z" | b"+00:00" => Offset::UTC.to_timestamp(civil).ok(),
+        b"Z" | b"+00:00" => {
+            Timestamp::from_second(day * 86_400 + hour * 3_600 + minute * 60 + second).ok()
+        }
         _ => None,
     }
 }
 
-fn number(tens: &u8, ones: &u8) -> Option<i8> {
-    let digit = |byte: &u8| byte.is_ascii_digit().then(|| (byte - b'0').cast_signed());
-    Some(digit(tens)? * 10 + digit(ones)?)
+/// Days from 1970-01-01 to a date of the Gregorian calendar, counted in years that begin in March, so that a leap day is the last.
+fn days(year: i64, month: i64, day: i64) -> Option<i64> {
+    let leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
+    let last = match month {
+        2 => 28 + i64::from(leap),
+        4 | 6 | 9 | 11 => 30,
+        1 | 3 | 5 | 7 | 8 | 10 | 12 => 31,
+        _ => return None,
+    };
+    if day < 1 || day > last {
+        return None;
+    }
+    let year = year - i64::from(month < 3);
+    let months = (month + 9) % 12;
+    let of_year = (153 * months + 2) / 5 + day - 1;
+    let leap_days = year.div_euclid(4) - year.div_euclid(100) + year.div_euclid(400);
+    Some(year * 365 + leap_days + of_year - DAYS_TO_1970)
 }
+
+fn number(tens: &u8, ones: &u8) -> Option<i64> {
+    let (tens, ones) = (tens.wrapping_sub(b'0'), ones.wrapping_sub(b'0'));
+    (tens < 10 && ones < 10).then(|| i64::from(tens * 10 + ones))
+}
+
+/// `2039-01-01T00:00:00Z`
+pub(super) const USUAL_LEN: usize = 20;
+
+/// From 0000-03-01 to 1970-01-01.
+const DAYS_TO_1970: i64 = 719_468;
 
 #[cfg(test)]
 mod tests {

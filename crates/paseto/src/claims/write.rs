@@ -19,7 +19,7 @@ pub(super) fn write<C: Serialize>(
     registered: &Registered,
     private: &C,
 ) -> Result<Vec<u8>, MintError> {
-    let own = serde_json::to_vec(private).map_err(refused)?;
+    let own = serde_json::to_string(private).map_err(refused)?;
     let mut object = Object(Vec::with_capacity(USUAL_LEN + own.len()));
     object.text("iss", registered.issuer.as_ref())?;
     object.text("sub", registered.subject.as_ref())?;
@@ -29,7 +29,7 @@ pub(super) fn write<C: Serialize>(
     object.time("iat", registered.issued_at);
     object.text("jti", registered.token_id.as_ref())?;
     // `()` and `None` add nothing.
-    if own != b"null" {
+    if own != "null" {
         read::check_own(&own, registered).map_err(refused)?;
         object.entries(&own);
     }
@@ -69,12 +69,13 @@ impl Object {
     }
 
     /// What stands in the braces of `object`.
-    fn entries(&mut self, object: &[u8]) {
-        if let [b'{', entries @ .., b'}'] = object
-            && !entries.is_empty()
-        {
+    fn entries(&mut self, object: &str) {
+        let entries = object
+            .strip_prefix('{')
+            .and_then(|rest| rest.strip_suffix('}'));
+        if let Some(entries) = entries.filter(|entries| !entries.is_empty()) {
             self.separator();
-            self.0.extend_from_slice(entries);
+            self.0.extend_from_slice(entries.as_bytes());
         }
     }
 
