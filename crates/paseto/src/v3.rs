@@ -38,16 +38,23 @@ impl Identifies for V3 {
     }
 }
 
-/// The key, and what HKDF extracts from it once for all tokens.
+/// The key, and what is hashed of it once for all tokens and wrapped keys.
 #[expect(unnameable_types, reason = "key material is seen through `Key` alone")]
 pub struct LocalKey(Prepared<Zeroizing<[u8; 32]>, Extracted>);
 
-/// HKDF-Extract without salt, keyed for HKDF-Expand (RFC 5869 section 2).
-struct Extracted(HmacSha384);
+struct Extracted {
+    /// HKDF-Extract without salt, keyed for HKDF-Expand (RFC 5869 section 2).
+    tokens: HmacSha384,
+    /// The key itself, for keys that it wraps.
+    wrapping: HmacSha384,
+}
 
 impl Of<Zeroizing<[u8; 32]>> for Extracted {
     fn of(key: &Zeroizing<[u8; 32]>) -> Self {
-        Self(HmacSha384::new(&HmacSha384::new(&[]).tag(&[&**key])))
+        Self {
+            tokens: HmacSha384::new(&HmacSha384::new(&[]).tag(&[&**key])),
+            wrapping: HmacSha384::new(&**key),
+        }
     }
 }
 
@@ -60,9 +67,13 @@ impl LocalKey {
         self.0.source()
     }
 
+    pub(crate) fn wrapping(&self) -> &HmacSha384 {
+        &self.0.get().wrapping
+    }
+
     /// HKDF-Expand to 48 bytes: one block of HMAC-SHA-384.
     fn expand(&self, label: &[u8], nonce: &[u8]) -> Zeroizing<[u8; SHA384_LEN]> {
-        Zeroizing::new(self.0.get().0.tag(&[label, nonce, &[1]]))
+        Zeroizing::new(self.0.get().tokens.tag(&[label, nonce, &[1]]))
     }
 
     pub(crate) fn encrypt(

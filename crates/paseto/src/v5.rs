@@ -224,8 +224,8 @@ impl SignsElsewhere for V5 {
 impl Wraps for V5 {
     type Suite = AesCtr;
 
-    fn wrapping_key(material: &Self::Material) -> &[u8; 32] {
-        material.key()
+    fn wrapping_keys(material: &Self::Material, nonce: &[u8; 32]) -> AesCtr {
+        AesCtr::of_wrapping(material.wrapping(), nonce)
     }
 }
 

@@ -251,8 +251,8 @@ impl SignsElsewhere for V6 {
 impl Wraps for V6 {
     type Suite = XChaCha;
 
-    fn wrapping_key(material: &Self::Material) -> &[u8; 32] {
-        material.key()
+    fn wrapping_keys(material: &Self::Material, nonce: &[u8; 32]) -> XChaCha {
+        XChaCha::of_wrapping(material.wrapping(), nonce)
     }
 }
 

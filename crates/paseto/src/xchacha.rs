@@ -19,26 +19,55 @@ use crate::prepared::{Of, Prepared};
 use crate::random::{self, Random, RandomnessUnavailable};
 use crate::version::Context;
 
-/// The key, and what it splits into for all tokens.
+/// The key, and what is hashed of it once for all tokens and wrapped keys.
 #[expect(unnameable_types, reason = "key material is seen through `Key` alone")]
-pub struct LocalKey(Prepared<Zeroizing<[u8; 32]>, Splitting>);
+pub struct LocalKey(Prepared<Zeroizing<[u8; 32]>, Uses>);
 
-/// BLAKE2b as it stands where the keys of all tokens begin: key and label absorbed, the nonce to come.
-struct Splitting {
+struct Uses {
+    tokens: Splitting,
+    wrapping: Splitting,
+}
+
+impl Of<Zeroizing<[u8; 32]>> for Uses {
+    fn of(key: &Zeroizing<[u8; 32]>) -> Self {
+        Self {
+            tokens: Splitting::new(key, b"paseto-encryption-key", b"paseto-auth-key-for-aead"),
+            wrapping: Splitting::new(key, &[0x80], &[0x81]),
+        }
+    }
+}
+
+/// BLAKE2b as it stands where the keys of all tokens or wrappings begin: key and label absorbed, the nonce to come.
+pub(crate) struct Splitting {
     encryption: Blake2bMac<U56>,
     authentication: Blake2bMac<U32>,
 }
 
-impl Of<Zeroizing<[u8; 32]>> for Splitting {
-    fn of(key: &Zeroizing<[u8; 32]>) -> Self {
-        let mut encryption = keyed(&**key);
-        encryption.update(b"paseto-encryption-key");
-        let mut authentication = keyed(&**key);
-        authentication.update(b"paseto-auth-key-for-aead");
+impl Splitting {
+    fn new(key: &[u8; 32], encrypting: &[u8], authenticating: &[u8]) -> Self {
+        let mut encryption = keyed(key);
+        encryption.update(encrypting);
+        let mut authentication = keyed(key);
+        authentication.update(authenticating);
         Self {
             encryption,
             authentication,
         }
+    }
+
+    /// The keys of the token or wrapping with this nonce, written where they stay.
+    pub(crate) fn by(&self, nonce: &[u8; 32]) -> Split {
+        let mut keys = Split {
+            encryption: Zeroizing::new([0; 56]),
+            authentication: Zeroizing::new([0; 32]),
+        };
+        let mut encryption = self.encryption.clone();
+        encryption.update(nonce);
+        encryption.finalize_into((&mut *keys.encryption).into());
+        let mut authentication = self.authentication.clone();
+        authentication.update(nonce);
+        authentication.finalize_into((&mut *keys.authentication).into());
+        keys
     }
 }
 
@@ -60,7 +89,7 @@ impl LocalKey {
         random: &dyn Random,
     ) -> Result<Vec<u8>, RandomnessUnavailable> {
         let nonce = random::bytes::<32>(random)?;
-        let keys = self.keys_of(&nonce);
+        let keys = self.0.get().tokens.by(&nonce);
         let mut body = Vec::with_capacity(nonce.len() + payload.len() + TAG_LEN);
         body.extend_from_slice(&nonce);
         body.extend_from_slice(payload);
@@ -88,7 +117,7 @@ impl LocalKey {
         let (ciphertext, found) = rest
             .split_last_chunk_mut::<TAG_LEN>()
             .ok_or(TokenError::NotAuthentic)?;
-        let keys = self.keys_of(nonce);
+        let keys = self.0.get().tokens.by(nonce);
         let tag = keys.tag(header, nonce, ciphertext, context);
         if !same_tag(&tag, found) {
             return Err(TokenError::NotAuthentic);
@@ -97,31 +126,19 @@ impl LocalKey {
         Ok(nonce.len()..end)
     }
 
-    /// The keys of the token with this nonce, written where they stay.
-    fn keys_of(&self, nonce: &[u8; 32]) -> TokenKeys {
-        let mut keys = TokenKeys {
-            encryption: Zeroizing::new([0; 56]),
-            authentication: Zeroizing::new([0; 32]),
-        };
-        let splitting = self.0.get();
-        let mut encryption = splitting.encryption.clone();
-        encryption.update(nonce);
-        encryption.finalize_into((&mut *keys.encryption).into());
-        let mut authentication = splitting.authentication.clone();
-        authentication.update(nonce);
-        authentication.finalize_into((&mut *keys.authentication).into());
-        keys
+    pub(crate) fn wrapping(&self) -> &Splitting {
+        &self.0.get().wrapping
     }
 }
 
-/// The keys of one token, split from the long-lived key by the token's nonce.
-struct TokenKeys {
+/// The keys of one token or wrapping, split from the long-lived key by its nonce.
+pub(crate) struct Split {
     /// The cipher's key, then its nonce.
-    encryption: Zeroizing<[u8; 56]>,
-    authentication: Zeroizing<[u8; 32]>,
+    pub(crate) encryption: Zeroizing<[u8; 56]>,
+    pub(crate) authentication: Zeroizing<[u8; 32]>,
 }
 
-impl TokenKeys {
+impl Split {
     /// Pads the last group of four blocks: the cipher does four at once, or one in the time of four.
     fn apply_keystream(&self, bytes: &mut [u8]) {
         let (key, nonce) = self.encryption.split_first_chunk::<32>().expect("56 bytes");

@@ -82,10 +82,12 @@ impl Library for Floor {
             ("k5", "public", Question::Open { token, .. }) => {
                 ml_dsa_87_verify(decoded_len(token) - 4627)
             }
-            ("k2" | "k4", "local", Question::Wrap { .. }) => Ok(wrapping(xchacha20_wrap)),
-            ("k2" | "k4", "local-wrap", Question::Unwrap { .. }) => Ok(unwrapping(xchacha20_wrap)),
-            ("k3", "local", Question::Wrap { .. }) => Ok(wrapping(aes_256_ctr_wrap)),
-            ("k3", "local-wrap", Question::Unwrap { .. }) => Ok(unwrapping(aes_256_ctr_wrap)),
+            ("k2" | "k4", "local", Question::Wrap { .. }) => Ok(wrapping(xchacha20_wrap())),
+            ("k2" | "k4", "local-wrap", Question::Unwrap { .. }) => {
+                Ok(unwrapping(xchacha20_wrap()))
+            }
+            ("k3", "local", Question::Wrap { .. }) => Ok(wrapping(aes_256_ctr_wrap())),
+            ("k3", "local-wrap", Question::Unwrap { .. }) => Ok(unwrapping(aes_256_ctr_wrap())),
             ("k2" | "k4", _, Question::Seal { .. }) => Ok(x25519_twice()),
             ("k2" | "k4", _, Question::Unseal { .. }) => Ok(x25519_once()),
             ("k3", _, Question::Seal { .. }) => p384_ephemeral(),
@@ -382,44 +384,51 @@ fn ml_dsa_87_verify(payload_len: usize) -> Result<Answer, Refusal> {
 }
 
 /// The two keys and the tag of a wrapped local key, and the cipher.
-type Wrap<const TAG: usize> = fn(&[u8; 32], &mut [u8]) -> [u8; TAG];
+type Wrap<const TAG: usize> = Box<dyn Fn(&[u8; 32], &mut [u8]) -> [u8; TAG]>;
 
-fn aes_256_ctr_wrap(nonce: &[u8; 32], key: &mut [u8]) -> [u8; 48] {
+fn aes_256_ctr_wrap() -> Wrap<48> {
     let wrapping = hmac::Key::new(HMAC_SHA384, &[7; 32]);
-    let derive = |first: u8| {
-        let mut mac = hmac::Context::with_key(&wrapping);
-        mac.update(&[first]);
+    Box::new(move |nonce, key| {
+        let derive = |first: u8| {
+            let mut mac = hmac::Context::with_key(&wrapping);
+            mac.update(&[first]);
+            mac.update(nonce);
+            mac.sign()
+        };
+        aes_256_ctr(derive(0x80).as_ref(), key);
+        let authentication = derive(0x81);
+        let (authentication, _) = authentication.as_ref().split_at(32);
+        let mut mac = hmac::Context::with_key(&hmac::Key::new(HMAC_SHA384, authentication));
+        mac.update(b"k3.local-wrap.pie.");
         mac.update(nonce);
-        mac.sign()
-    };
-    aes_256_ctr(derive(0x80).as_ref(), key);
-    let authentication = derive(0x81);
-    let (authentication, _) = authentication.as_ref().split_at(32);
-    let mut mac = hmac::Context::with_key(&hmac::Key::new(HMAC_SHA384, authentication));
-    mac.update(b"k3.local-wrap.pie.");
-    mac.update(nonce);
-    mac.update(key);
-    *mac.sign().as_ref().first_chunk().expect("48 bytes")
+        mac.update(key);
+        *mac.sign().as_ref().first_chunk().expect("48 bytes")
+    })
 }
 
-fn xchacha20_wrap(nonce: &[u8; 32], key: &mut [u8]) -> [u8; 32] {
-    let split = keyed::<U56>(&[0x80])
-        .chain_update(nonce)
-        .finalize()
-        .into_bytes();
-    let authentication = keyed::<U32>(&[0x81])
-        .chain_update(nonce)
-        .finalize()
-        .into_bytes();
-    let (key_of_cipher, rest) = split.split_first_chunk::<32>().expect("56 bytes");
-    let nonce_of_cipher = rest.first_chunk::<24>().expect("24 bytes are left");
-    XChaCha20::new(key_of_cipher.into(), nonce_of_cipher.into()).apply_keystream(key);
-    let mut mac: Blake2bMac<U32> =
-        Blake2bMac::new_from_slice(&authentication).expect("a key of 32 bytes");
-    mac.update(b"k4.local-wrap.pie.");
-    mac.update(nonce);
-    mac.update(key);
-    mac.finalize().into_bytes().into()
+fn xchacha20_wrap() -> Wrap<32> {
+    let (encryption, authentication) = (keyed::<U56>(&[0x80]), keyed::<U32>(&[0x81]));
+    Box::new(move |nonce, key| {
+        let split = encryption
+            .clone()
+            .chain_update(nonce)
+            .finalize()
+            .into_bytes();
+        let authentication = authentication
+            .clone()
+            .chain_update(nonce)
+            .finalize()
+            .into_bytes();
+        let (key_of_cipher, rest) = split.split_first_chunk::<32>().expect("56 bytes");
+        let nonce_of_cipher = rest.first_chunk::<24>().expect("24 bytes are left");
+        XChaCha20::new(key_of_cipher.into(), nonce_of_cipher.into()).apply_keystream(key);
+        let mut mac: Blake2bMac<U32> =
+            Blake2bMac::new_from_slice(&authentication).expect("a key of 32 bytes");
+        mac.update(b"k4.local-wrap.pie.");
+        mac.update(nonce);
+        mac.update(key);
+        mac.finalize().into_bytes().into()
+    })
 }
 
 fn wrapping<const TAG: usize>(wrap: Wrap<TAG>) -> Answer {

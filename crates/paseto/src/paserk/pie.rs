@@ -7,6 +7,7 @@ use super::{Confidential, Header};
 use crate::encoding;
 use crate::error::PaserkError;
 use crate::key::Key;
+use crate::primitives::HmacSha384;
 use crate::random::{self, Random, RandomnessUnavailable};
 use crate::v1::InsecureV1;
 use crate::v2::V2;
@@ -40,7 +41,7 @@ impl<V: Wraps + Holds<K>, K: Confidential> Key<V, K> {
         let mut inner = self.expose_secret();
         let length = V::Suite::TAG_LEN + NONCE_LEN + inner.len();
         let mut text = header::<V, K>().begin(encoding::length(length));
-        let keys = V::Suite::of_wrapping(V::wrapping_key(&wrapping.material), &nonce);
+        let keys = V::wrapping_keys(&wrapping.material, &nonce);
         keys.apply_keystream(&mut inner);
         let tag = keys.tag(&[text.as_bytes(), &nonce, &inner]);
         encoding::append(&mut text, &[tag.as_ref(), &nonce, &inner].concat());
@@ -60,7 +61,7 @@ impl<V: Wraps + Holds<K>, K: Confidential> Key<V, K> {
         let (nonce, inner) = rest
             .split_first_chunk_mut::<NONCE_LEN>()
             .ok_or(PaserkError::Malformed)?;
-        let keys = V::Suite::of_wrapping(V::wrapping_key(&wrapping.material), nonce);
+        let keys = V::wrapping_keys(&wrapping.material, nonce);
         keys.check(&[header.as_bytes(), &*nonce, inner], tag)?;
         keys.apply_keystream(inner);
         Ok(Self::from_bytes(inner)?)
@@ -76,39 +77,40 @@ pub trait Wraps: Holds<Local> {
     #[doc(hidden)]
     type Suite: Suite;
 
+    /// The keys of the wrapping with this nonce.
     #[doc(hidden)]
-    fn wrapping_key(material: &Self::Material) -> &[u8; 32];
+    fn wrapping_keys(material: &Self::Material, nonce: &[u8; 32]) -> Self::Suite;
 }
 
 impl Wraps for V4 {
     type Suite = XChaCha;
 
-    fn wrapping_key(material: &Self::Material) -> &[u8; 32] {
-        material.key()
+    fn wrapping_keys(material: &Self::Material, nonce: &[u8; 32]) -> XChaCha {
+        XChaCha::of_wrapping(material.wrapping(), nonce)
     }
 }
 
 impl Wraps for InsecureV1 {
     type Suite = AesCtr;
 
-    fn wrapping_key(material: &Self::Material) -> &[u8; 32] {
-        material
+    fn wrapping_keys(material: &Self::Material, nonce: &[u8; 32]) -> AesCtr {
+        AesCtr::of_wrapping(&HmacSha384::new(&**material), nonce)
     }
 }
 
 impl Wraps for V2 {
     type Suite = XChaCha;
 
-    fn wrapping_key(material: &Self::Material) -> &[u8; 32] {
-        material.key()
+    fn wrapping_keys(material: &Self::Material, nonce: &[u8; 32]) -> XChaCha {
+        XChaCha::of_wrapping(material.wrapping(), nonce)
     }
 }
 
 impl Wraps for V3 {
     type Suite = AesCtr;
 
-    fn wrapping_key(material: &Self::Material) -> &[u8; 32] {
-        material.key()
+    fn wrapping_keys(material: &Self::Material, nonce: &[u8; 32]) -> AesCtr {
+        AesCtr::of_wrapping(material.wrapping(), nonce)
     }
 }
 

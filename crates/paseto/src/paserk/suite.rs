@@ -2,15 +2,15 @@
 
 use blake2::Blake2b;
 use blake2::digest::Digest;
-use blake2::digest::consts::{U32, U56};
+use blake2::digest::consts::U32;
 use chacha20::XChaCha20;
 use chacha20::cipher::{KeyIvInit, StreamCipher};
-use zeroize::{Zeroize, Zeroizing};
+use zeroize::Zeroizing;
 
 use crate::error::PaserkError;
 use crate::key::{cut, same_tag};
 use crate::primitives::{HmacSha384, SHA384_LEN, aes_256_ctr, sha384};
-use crate::xchacha::keyed_hash;
+use crate::xchacha::{Splitting, keyed_hash};
 
 /// The keys of one wrapping: they encrypt, then authenticate.
 #[doc(hidden)]
@@ -19,9 +19,6 @@ pub trait Suite: Sized {
     type Tag: AsRef<[u8]>;
     const TAG_LEN: usize = size_of::<Self::Tag>();
     const NONCE_LEN: usize;
-
-    /// Of a wrapping key (PASERK § PIE).
-    fn of_wrapping(key: &[u8; 32], nonce: &[u8; 32]) -> Self;
 
     /// Of what a password was stretched to (PASERK § PBKW).
     fn of_password(stretched: &[u8; 32], nonce: &[u8]) -> Self;
@@ -46,21 +43,22 @@ pub struct XChaCha {
     pub(crate) authentication: Zeroizing<[u8; 32]>,
 }
 
+impl XChaCha {
+    /// Of a wrapping key (PASERK § PIE).
+    pub(crate) fn of_wrapping(key: &Splitting, nonce: &[u8; 32]) -> Self {
+        let split = key.by(nonce);
+        let (encryption, nonce) = cut(&*split.encryption);
+        Self {
+            encryption,
+            nonce,
+            authentication: split.authentication,
+        }
+    }
+}
+
 impl Suite for XChaCha {
     type Tag = [u8; 32];
     const NONCE_LEN: usize = 24;
-
-    fn of_wrapping(key: &[u8; 32], nonce: &[u8; 32]) -> Self {
-        let mut split = keyed_hash::<U56>(key, &[&[0x80], nonce]);
-        let (encryption, nonce_of_cipher) = cut(&split);
-        let keys = Self {
-            encryption,
-            nonce: nonce_of_cipher,
-            authentication: Zeroizing::new(keyed_hash::<U32>(key, &[&[0x81], nonce]).into()),
-        };
-        split.zeroize();
-        keys
-    }
 
     fn of_password(stretched: &[u8; 32], nonce: &[u8]) -> Self {
         Self {
@@ -88,6 +86,13 @@ pub struct AesCtr {
 }
 
 impl AesCtr {
+    /// Of a wrapping key (PASERK § PIE).
+    pub(crate) fn of_wrapping(key: &HmacSha384, nonce: &[u8; 32]) -> Self {
+        let (encryption, counter) = cut(&*Zeroizing::new(key.tag(&[&[0x80], nonce])));
+        let (authentication, _) = cut::<32, 16>(&*Zeroizing::new(key.tag(&[&[0x81], nonce])));
+        Self::new(encryption, counter, &*authentication)
+    }
+
     pub(crate) fn new(
         encryption: Zeroizing<[u8; 32]>,
         counter: [u8; 16],
@@ -104,13 +109,6 @@ impl AesCtr {
 impl Suite for AesCtr {
     type Tag = [u8; SHA384_LEN];
     const NONCE_LEN: usize = 16;
-
-    fn of_wrapping(key: &[u8; 32], nonce: &[u8; 32]) -> Self {
-        let key = HmacSha384::new(key);
-        let (encryption, counter) = cut(&*Zeroizing::new(key.tag(&[&[0x80], nonce])));
-        let (authentication, _) = cut::<32, 16>(&*Zeroizing::new(key.tag(&[&[0x81], nonce])));
-        Self::new(encryption, counter, &*authentication)
-    }
 
     fn of_password(stretched: &[u8; 32], nonce: &[u8]) -> Self {
         let (encryption, _unused) = cut::<32, 16>(&*sha384(&[&[0xff], stretched]));
