@@ -1,27 +1,23 @@
-//! A real module: SoftHSM, and OpenSC's `pkcs11-tool` as the second opinion.
+//! SoftHSM, and OpenSC's `pkcs11-tool` as the second opinion.
 
-#![allow(clippy::unwrap_used, clippy::print_stderr, reason = "a test")]
+use aws_lc_rs::signature::{ECDSA_P384_SHA384_FIXED, UnparsedPublicKey};
+use countersign_hsm::{HsmError, KeyAlgorithm, PinRisk, Token, TokenState};
 
-mod support;
-
-use aws_lc_rs::signature::{ECDSA_P384_SHA384_FIXED, ED25519, UnparsedPublicKey};
-use countersign_hsm::{HsmError, KeyAlgorithm, PinRisk, SigningKey, Token, TokenState};
-
-use crate::support::{SoftHsm, wait_until, with_softhsm};
+use crate::support::{Hsm, Maker, PIN, signs, verifies, wait_until, with};
 
 #[test]
 fn an_ed25519_key_that_is_made_here_signs() {
-    with_softhsm(|softhsm| signs(&softhsm, KeyAlgorithm::Ed25519));
+    with_softhsm(|hsm| signs(&hsm, KeyAlgorithm::Ed25519));
 }
 
 #[test]
 fn a_p384_key_that_is_made_here_signs() {
-    with_softhsm(|softhsm| signs(&softhsm, KeyAlgorithm::EcdsaP384));
+    with_softhsm(|hsm| signs(&hsm, KeyAlgorithm::EcdsaP384));
 }
 
 #[test]
 fn keys_that_another_program_made_sign() {
-    with_softhsm(|softhsm| {
+    with_softhsm(|hsm| {
         for (kind, id, algorithm) in [
             ("EC:edwards25519", "01", KeyAlgorithm::Ed25519),
             ("EC:secp384r1", "02", KeyAlgorithm::EcdsaP384),
@@ -35,14 +31,14 @@ fn keys_that_another_program_made_sign() {
                 "--label",
                 "made",
             ];
-            softhsm.pkcs11_tool(&[&LOGGED_IN[..], &made].concat());
-            let uri = softhsm.uri(&format!("object=made;id=%{id}"));
+            hsm.pkcs11_tool(&[&LOGGED_IN[..], &made].concat());
+            let uri = hsm.uri(&format!("object=made;id=%{id}"));
             let token = Token::open(&uri).unwrap();
             let key = token.signing_key(&uri).unwrap();
             assert_eq!(key.public_key().algorithm(), algorithm);
             verifies(&key);
         }
-        let uri = softhsm.uri("object=made");
+        let uri = hsm.uri("object=made");
         let token = Token::open(&uri).unwrap();
         let told = token.signing_key(&uri).unwrap_err().to_string();
         assert_eq!(told, "the token `gateway` has 2 keys `made`");
@@ -51,13 +47,13 @@ fn keys_that_another_program_made_sign() {
 
 #[test]
 fn what_another_program_signs_with_the_key_verifies_here() {
-    with_softhsm(|softhsm| {
-        let uri = softhsm.uri("object=one;id=%2a");
+    with_softhsm(|hsm| {
+        let uri = hsm.uri("object=one;id=%2a");
         let token = Token::open(&uri).unwrap();
         token.generate(&uri, KeyAlgorithm::EcdsaP384).unwrap();
         let key = token.signing_key(&uri).unwrap();
         let hash = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA384, b"message");
-        let input = softhsm.write("hash", hash.as_ref());
+        let input = hsm.write("hash", hash.as_ref());
         let asked = [
             "--sign",
             "--mechanism",
@@ -67,7 +63,7 @@ fn what_another_program_signs_with_the_key_verifies_here() {
             "--input-file",
             &input,
         ];
-        let signature = softhsm.pkcs11_tool(&[&LOGGED_IN[..], &asked].concat());
+        let signature = hsm.pkcs11_tool(&[&LOGGED_IN[..], &asked].concat());
         UnparsedPublicKey::new(&ECDSA_P384_SHA384_FIXED, key.public_key().raw())
             .verify(b"message", &signature)
             .unwrap();
@@ -76,9 +72,9 @@ fn what_another_program_signs_with_the_key_verifies_here() {
 
 #[test]
 fn a_secret_is_sealed_and_opens_only_with_its_key_and_words() {
-    with_softhsm(|softhsm| {
+    with_softhsm(|hsm| {
         let [one, other] = ["one", "other"].map(|label| {
-            let uri = softhsm.uri(&format!("object={label}"));
+            let uri = hsm.uri(&format!("object={label}"));
             let token = Token::open(&uri).unwrap();
             token.generate(&uri, KeyAlgorithm::Aes256).unwrap();
             token.sealing_key(&uri).unwrap()
@@ -104,8 +100,8 @@ fn a_secret_is_sealed_and_opens_only_with_its_key_and_words() {
 
 #[test]
 fn a_key_is_not_made_over_another() {
-    with_softhsm(|softhsm| {
-        let uri = softhsm.uri("object=one");
+    with_softhsm(|hsm| {
+        let uri = hsm.uri("object=one");
         let token = Token::open(&uri).unwrap();
         token.generate(&uri, KeyAlgorithm::Ed25519).unwrap();
         let error = token.generate(&uri, KeyAlgorithm::EcdsaP384).unwrap_err();
@@ -118,8 +114,8 @@ fn a_key_is_not_made_over_another() {
 
 #[test]
 fn a_module_without_ml_dsa_says_so() {
-    with_softhsm(|softhsm| {
-        let uri = softhsm.uri("object=one");
+    with_softhsm(|hsm| {
+        let uri = hsm.uri("object=one");
         let token = Token::open(&uri).unwrap();
         let error = token.generate(&uri, KeyAlgorithm::MlDsa65).unwrap_err();
         let expected = "the token `gateway` does not offer CKM_ML_DSA_KEY_PAIR_GEN";
@@ -129,8 +125,8 @@ fn a_module_without_ml_dsa_says_so() {
 
 #[test]
 fn what_is_missing_is_named() {
-    with_softhsm(|softhsm| {
-        let key = softhsm.uri("object=absent");
+    with_softhsm(|hsm| {
+        let key = hsm.uri("object=absent");
         let token = Token::open(&key).unwrap();
         let error = token.signing_key(&key).unwrap_err();
         assert_eq!(
@@ -143,14 +139,14 @@ fn what_is_missing_is_named() {
             "the token `gateway` has no secret key `absent`"
         );
 
-        let error = Token::open(&softhsm.uri_in("token=other", "object=a")).unwrap_err();
+        let error = Token::open(&hsm.uri_in("token=other", "object=a")).unwrap_err();
         let told = error.to_string();
         assert!(
             told.ends_with("has no token `token=other`: it has `gateway`"),
             "{told}"
         );
 
-        let mut elsewhere = softhsm.uri("object=a");
+        let mut elsewhere = hsm.uri("object=a");
         elsewhere.module = "/nowhere/module.so".into();
         let told = Token::open(&elsewhere).unwrap_err().to_string();
         assert!(
@@ -158,7 +154,7 @@ fn what_is_missing_is_named() {
             "{told}"
         );
 
-        let mut no_pin = softhsm.uri("object=a");
+        let mut no_pin = hsm.uri("object=a");
         no_pin.pin_source = None;
         // A fresh process: the token above is logged in already, and that is the process's.
         drop(token);
@@ -172,8 +168,8 @@ fn what_is_missing_is_named() {
 
 #[test]
 fn a_library_that_is_no_module_is_refused() {
-    with_softhsm(|softhsm| {
-        let mut uri = softhsm.uri("object=a");
+    with_softhsm(|hsm| {
+        let mut uri = hsm.uri("object=a");
         uri.module = std::env::current_exe().unwrap();
         let told = Token::open(&uri).unwrap_err().to_string();
         assert!(
@@ -185,9 +181,9 @@ fn a_library_that_is_no_module_is_refused() {
 
 #[test]
 fn a_wrong_pin_is_tried_once_and_never_again() {
-    with_softhsm(|softhsm| {
-        softhsm.set_pin("4321");
-        let uri = softhsm.uri("object=a");
+    with_softhsm(|hsm| {
+        hsm.set_pin("4321");
+        let uri = hsm.uri("object=a");
         let error = Token::open(&uri).unwrap_err();
         assert!(matches!(error, HsmError::PinRefused { .. }), "{error}");
         for _ in 0..20 {
@@ -198,18 +194,18 @@ fn a_wrong_pin_is_tried_once_and_never_again() {
             assert_eq!(risk, PinRisk::CountLow);
         }
         // The token is not locked: another program logs in, after which the right PIN is tried again.
-        softhsm.pkcs11_tool(&[&LOGGED_IN[..], &["--list-objects"]].concat());
-        softhsm.set_pin(support::PIN);
+        hsm.pkcs11_tool(&[&LOGGED_IN[..], &["--list-objects"]].concat());
+        hsm.set_pin(PIN);
         Token::open(&uri).unwrap();
     });
 }
 
 #[test]
 fn two_tokens_of_one_module_are_told_apart() {
-    with_softhsm(|softhsm| {
-        softhsm.add_token("second");
+    with_softhsm(|hsm| {
+        hsm.add_token("second");
         let [first, second] = ["gateway", "second"].map(|label| {
-            let uri = softhsm.uri_in(&format!("token={label}"), "object=key");
+            let uri = hsm.uri_in(&format!("token={label}"), "object=key");
             let token = Token::open(&uri).unwrap();
             token.generate(&uri, KeyAlgorithm::Ed25519).unwrap();
             token.signing_key(&uri).unwrap()
@@ -217,7 +213,7 @@ fn two_tokens_of_one_module_are_told_apart() {
         assert_ne!(first.public_key(), second.public_key());
         verifies(&first);
         verifies(&second);
-        let both = softhsm.uri_in("manufacturer=SoftHSM%20project", "object=key");
+        let both = hsm.uri_in("manufacturer=SoftHSM%20project", "object=key");
         let told = Token::open(&both).unwrap_err().to_string();
         assert!(
             told.ends_with("has several tokens `manufacturer=SoftHSM%20project`"),
@@ -228,21 +224,21 @@ fn two_tokens_of_one_module_are_told_apart() {
 
 #[test]
 fn a_token_that_goes_is_missed_and_is_found_again_by_itself() {
-    with_softhsm(|softhsm| {
-        let uri = softhsm.uri("object=key");
+    with_softhsm(|hsm| {
+        let uri = hsm.uri("object=key");
         let token = Token::open(&uri).unwrap();
         token.generate(&uri, KeyAlgorithm::Ed25519).unwrap();
         let key = token.signing_key(&uri).unwrap();
         let mut state = token.state();
         for _ in 0..3 {
-            softhsm.take_away();
+            hsm.take_away();
             let error = wait_until("the token is missed", || key.sign(b"message").err());
             assert!(matches!(error, HsmError::Lost { .. }), "{error}");
             assert!(matches!(
                 &*state.borrow_and_update(),
                 TokenState::Lost { .. }
             ));
-            softhsm.put_back();
+            hsm.put_back();
             wait_until("the token is back", || {
                 (*state.borrow_and_update() == TokenState::Reachable).then_some(())
             });
@@ -253,10 +249,10 @@ fn a_token_that_goes_is_missed_and_is_found_again_by_itself() {
 
 #[test]
 fn a_token_that_nobody_asks_is_missed_too() {
-    with_softhsm(|softhsm| {
-        let token = Token::open(&softhsm.uri("object=key")).unwrap();
+    with_softhsm(|hsm| {
+        let token = Token::open(&hsm.uri("object=key")).unwrap();
         let state = token.state();
-        softhsm.take_away();
+        hsm.take_away();
         let lost = || matches!(&*state.borrow(), TokenState::Lost { .. }).then_some(());
         wait_until("the token is missed", lost);
     });
@@ -264,15 +260,15 @@ fn a_token_that_nobody_asks_is_missed_too() {
 
 #[test]
 fn a_pin_that_changed_meanwhile_is_not_tried_twice() {
-    with_softhsm(|softhsm| {
-        let uri = softhsm.uri("object=key");
+    with_softhsm(|hsm| {
+        let uri = hsm.uri("object=key");
         let token = Token::open(&uri).unwrap();
         token.generate(&uri, KeyAlgorithm::Ed25519).unwrap();
         let key = token.signing_key(&uri).unwrap();
-        softhsm.take_away();
+        hsm.take_away();
         wait_until("the token is missed", || key.sign(b"message").err());
-        softhsm.set_pin("4321");
-        softhsm.put_back();
+        hsm.set_pin("4321");
+        hsm.put_back();
         let told = wait_until("the wrong PIN is refused and kept", || {
             let told = key.sign(b"message").unwrap_err().to_string();
             told.contains("the token refused it before").then_some(told)
@@ -286,8 +282,8 @@ fn a_pin_that_changed_meanwhile_is_not_tried_twice() {
 
 #[test]
 fn many_threads_sign_with_one_token() {
-    with_softhsm(|softhsm| {
-        let uri = softhsm.uri("object=key");
+    with_softhsm(|hsm| {
+        let uri = hsm.uri("object=key");
         let token = Token::open(&uri).unwrap();
         token.generate(&uri, KeyAlgorithm::Ed25519).unwrap();
         let key = token.signing_key(&uri).unwrap();
@@ -299,29 +295,8 @@ fn many_threads_sign_with_one_token() {
     });
 }
 
-fn signs(softhsm: &SoftHsm, algorithm: KeyAlgorithm) {
-    let uri = softhsm.uri("object=key;id=%01%02");
-    let token = Token::open(&uri).unwrap();
-    token.generate(&uri, algorithm).unwrap();
-    let by_label = token.signing_key(&softhsm.uri("object=key")).unwrap();
-    let by_id = token.signing_key(&softhsm.uri("id=%01%02")).unwrap();
-    assert_eq!(by_label.public_key(), by_id.public_key());
-    assert_eq!(by_label.public_key().algorithm(), algorithm);
-    verifies(&by_label);
-    verifies(&by_id);
+fn with_softhsm(test: impl FnOnce(Hsm)) {
+    with(Maker::SoftHsm, test);
 }
 
-#[track_caller]
-fn verifies(key: &SigningKey) {
-    let signature = key.sign(b"message").unwrap();
-    let verified = match key.public_key().algorithm() {
-        KeyAlgorithm::Ed25519 => {
-            UnparsedPublicKey::new(&ED25519, key.public_key().raw()).verify(b"message", &signature)
-        }
-        _ => UnparsedPublicKey::new(&ECDSA_P384_SHA384_FIXED, key.public_key().raw())
-            .verify(b"message", &signature),
-    };
-    verified.unwrap();
-}
-
-const LOGGED_IN: [&str; 5] = ["--token-label", "gateway", "--login", "--pin", "1234"];
+const LOGGED_IN: [&str; 5] = ["--token-label", "gateway", "--login", "--pin", PIN];
