@@ -94,12 +94,17 @@ impl Connection {
         &self.session
     }
 
-    /// Whether the token is still there, as far as the module says without a key.
+    /// Whether the token is still there. Some modules answer for it and for the session from memory, so a key that is in
+    /// use is looked at, too.
     pub(crate) fn look(&self) -> Result<(), Fault> {
         let context = self.module.calls();
         let looked = context.get_token_info(self.slot);
         let looked = looked.and_then(|_| self.session.get_session_info());
-        looked.map(drop).map_err(|error| self.fault(error))
+        looked.map_err(|error| self.fault(error))?;
+        match self.found.values().next() {
+            Some(key) => self.attributes(*key, &[AttributeType::Class]).map(drop),
+            None => Ok(()),
+        }
     }
 
     /// Refuses what the module does not list.

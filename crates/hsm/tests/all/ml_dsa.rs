@@ -61,6 +61,21 @@ fn a_token_that_goes_is_missed_and_signs_again_when_it_is_back() {
     });
 }
 
+/// kryoptic answers for its token from memory.
+#[test]
+fn a_token_that_nobody_asks_is_missed_too() {
+    with_kryoptic(|hsm| {
+        let uri = hsm.uri("object=key");
+        let token = Token::open(&uri).unwrap();
+        token.generate(&uri, KeyAlgorithm::MlDsa65).unwrap();
+        token.signing_key(&uri).unwrap();
+        let state = token.state();
+        hsm.take_away();
+        let lost = || matches!(&*state.borrow(), TokenState::Lost { .. }).then_some(());
+        wait_until("the token is missed", lost);
+    });
+}
+
 fn with_kryoptic(test: impl FnOnce(Hsm)) {
     with(Maker::Kryoptic, test);
 }
