@@ -70,6 +70,24 @@ pub(crate) enum AuthorityServiceError {
     /// The gateway's name cannot be part of a SPIFFE ID.
     #[error("the gateway's name cannot be used")]
     Name(#[from] InvalidSpiffeId),
+    /// The key in the token would issue nothing.
+    #[error(
+        "the key `authority` of `[keys]` is {found}, and the listeners' profiles have authorities with {wanted}"
+    )]
+    UnfitKey {
+        found: countersign_hsm::KeyAlgorithm,
+        wanted: String,
+    },
+}
+
+impl AuthorityServiceError {
+    /// Whether a key that is kept elsewhere did not sign, as when its token is gone.
+    pub(crate) const fn key_did_not_sign(&self) -> bool {
+        matches!(
+            self,
+            Self::Issue(AuthorityError::Key(KeyError::Elsewhere { .. }))
+        )
+    }
 }
 
 impl Report for AuthorityServiceError {
@@ -80,6 +98,9 @@ impl Report for AuthorityServiceError {
             Self::Bundle(_) | Self::Key(_) | Self::Absent { .. } => {
                 Some("restore a backup: `countersign backup restore`".to_owned())
             }
+            Self::UnfitKey { wanted, .. } => Some(format!(
+                "name a key with {wanted}, or take `authority` out of `[keys]`"
+            )),
             Self::Issue(_) | Self::Request(_) | Self::Svid(_) | Self::Name(_) => None,
         }
     }
@@ -98,12 +119,13 @@ pub(crate) struct Issued {
 ///
 /// # Errors
 ///
-/// There is no randomness.
+/// There is no randomness, or the key in the token would issue nothing.
 pub(crate) fn begin(
     (trust_domain, profiles): (&TrustDomain, &[Profile]),
     (root, in_token): (&RootKey, Option<&SigningKey>),
     now: Timestamp,
 ) -> Result<Initial, AuthorityServiceError> {
+    check_key(profiles, in_token)?;
     let key = TrustDomainKey::generate()?;
     let mut secrets = vec![seal(root, SecretKind::TrustDomainKey, key.key(), now)?];
     let mut anchors = Vec::new();
@@ -214,12 +236,13 @@ impl AuthorityService {
     ///
     /// # Errors
     ///
-    /// The store cannot be written, or AWS-LC failed.
+    /// The store cannot be written, AWS-LC failed, or the key in the token would issue nothing.
     pub(crate) async fn prepare(
         &self,
         profiles: &[Profile],
         now: Timestamp,
     ) -> Result<(), AuthorityServiceError> {
+        check_key(profiles, self.in_token.as_ref())?;
         let _one_at_a_time = self.changing.lock().await;
         for algorithm in anchor_algorithms(profiles) {
             if !self.has_anchor(algorithm) {
@@ -383,6 +406,25 @@ fn anchor_key(
         Some(key) => AuthorityKey::private_key(key),
         None => PrivateKey::generate(algorithm),
     }
+}
+
+/// Refuses a key in a token that no anchor would have: whoever names one believes that it issues.
+fn check_key(
+    profiles: &[Profile],
+    in_token: Option<&SigningKey>,
+) -> Result<(), AuthorityServiceError> {
+    let Some(key) = in_token else {
+        return Ok(());
+    };
+    let wanted = anchor_algorithms(profiles);
+    if AuthorityKey::algorithm(key).is_some_and(|algorithm| wanted.contains(&algorithm)) {
+        return Ok(());
+    }
+    let wanted: Vec<&str> = wanted.into_iter().map(KeyAlgorithm::name).collect();
+    Err(AuthorityServiceError::UnfitKey {
+        found: key.public_key().algorithm(),
+        wanted: wanted.join(" or "),
+    })
 }
 
 /// Agents take a new bundle when they renew their certificate, which lives an hour. What an anchor issues before that, they

@@ -20,7 +20,7 @@ use crate::config::{IdentityVersion, KeysConfig};
 use crate::enrolment::EnrolmentService;
 use crate::hardware::Hardware;
 use crate::identity::{IdentityTokens, UnfitIdentityKey};
-use crate::report::Report;
+use crate::report::{Report, with_sources};
 use crate::root_key::{RootKey, RootKeyError};
 use crate::rotation::RotationError;
 use crate::state::State;
@@ -201,6 +201,14 @@ impl Custody {
     ///
     /// The store cannot be written, or AWS-LC failed; what was there stays in use.
     pub(crate) async fn maintain(&self, now: Timestamp) -> Result<(), CustodyError> {
+        // An authority whose token is gone keeps no other key from its turn.
+        let certificates = self.renew_certificates(now).await;
+        self.rotate_keys(now).await?;
+        self.state.keep_seen().await?;
+        certificates
+    }
+
+    async fn renew_certificates(&self, now: Timestamp) -> Result<(), CustodyError> {
         for svid in self.authority.renew(now).await? {
             self.audit.record(Event::CertificateRenewed {
                 name: svid.id().to_string(),
@@ -210,11 +218,14 @@ impl Custody {
                 key_changed: true,
             });
         }
+        Ok(())
+    }
+
+    async fn rotate_keys(&self, now: Timestamp) -> Result<(), CustodyError> {
         self.rotated("access", self.access.rings().rotate(now).await?);
         self.rotated("join", self.enrolment.rings().rotate(now).await?);
         self.rotated("identity", self.identity.rotate(now).await?);
         self.rotated("bearer", self.bearers.rings().rotate(now).await?);
-        self.state.keep_seen().await?;
         Ok(())
     }
 
@@ -227,7 +238,8 @@ impl Custody {
                 _ = turns.tick() => {}
             }
             if let Err(error) = self.maintain(Timestamp::now()).await {
-                tracing::error!(%error, "keys and certificates could not be renewed");
+                let error = with_sources(&error);
+                tracing::error!(error, "keys and certificates could not be renewed");
             }
         }
     }

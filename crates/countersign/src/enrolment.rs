@@ -20,6 +20,7 @@ use crate::access::{AccessToken, AccessTokens, Holder};
 use crate::attestation::ProvenTpm;
 use crate::audit::{Audit, Event, Operator};
 use crate::authority::AuthorityService;
+use crate::report::with_sources;
 use crate::root_key::{RootKey, RootKeyError};
 use crate::rotation::{Schedule, VersionedRings};
 use crate::state::{ShutOut, State};
@@ -132,7 +133,7 @@ impl EnrolmentService {
     ) {
         self.audit.record(Event::EnrolmentRefused {
             reason: refusal.code().to_owned(),
-            detail: refusal.to_string(),
+            detail: with_sources(refusal),
             name,
             token_id,
             peer,
@@ -158,7 +159,7 @@ impl EnrolmentService {
             self.audit.record(Event::RenewalRefused {
                 name: agent.id.agent_name().unwrap_or_default().to_owned(),
                 key: *agent.key,
-                reason: refusal.to_string(),
+                reason: with_sources(refusal),
             });
         }
         outcome

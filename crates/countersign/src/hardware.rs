@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use countersign_channel::Profile;
 use countersign_channel::identity::{KeyError, PrivateKey, SignElsewhere};
 use countersign_hsm::{HsmError, KeyAlgorithm, Pkcs11Uri, SigningKey, Token, TokenState};
 use tokio::sync::watch;
@@ -87,16 +88,26 @@ impl Hardware {
     }
 
     /// Where each key lives, in words.
-    pub(crate) fn places(&self, root_key_file: &Path) -> Vec<(&'static str, String)> {
+    pub(crate) fn places(
+        &self,
+        root_key_file: &Path,
+        profiles: &[Profile],
+    ) -> Vec<(&'static str, String)> {
         let sealed = || "the store, sealed under the root key".to_owned();
         let place = |key: &Option<SigningKey>| key.as_ref().map_or_else(sealed, in_token);
-        vec![
+        let mut places = vec![
             ("root", self.root.place(root_key_file)),
             ("trust domain", sealed()),
             ("authority", place(&self.authority)),
             ("identity tokens", place(&self.identity)),
             ("access, join and bearer tokens", sealed()),
-        ]
+        ];
+        let in_token = self.authority.as_ref().and_then(AuthorityKey::algorithm);
+        let differs = |profile: &Profile| Some(profile.anchor_key()) != in_token;
+        if in_token.is_some() && profiles.iter().any(differs) {
+            places.push(("authority of the other profiles", sealed()));
+        }
+        places
     }
 
     fn token(&mut self, uri: &Pkcs11Uri) -> Result<Token, HsmError> {

@@ -59,17 +59,22 @@ impl fmt::Debug for Failure {
 impl fmt::Display for Failure {
     /// The message, with those of its sources behind it.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut written = self.0.to_string();
-        let mut source = self.0.source();
-        while let Some(error) = source {
-            let message = error.to_string();
-            if !written.ends_with(&message) {
-                written = format!("{written}: {message}");
-            }
-            source = error.source();
-        }
-        f.write_str(&written)
+        f.write_str(&with_sources(self.0.as_ref()))
     }
+}
+
+/// An error's message, with those of its sources behind it, each once.
+pub(crate) fn with_sources(error: &dyn Error) -> String {
+    let mut written = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        let message = error.to_string();
+        if !written.ends_with(&message) {
+            written = format!("{written}: {message}");
+        }
+        source = error.source();
+    }
+    written
 }
 
 impl Failure {

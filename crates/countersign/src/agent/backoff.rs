@@ -45,6 +45,14 @@ impl Backoff {
     }
 }
 
+/// What spreads the waits.
+pub(super) fn random() -> u32 {
+    let mut bytes = [0; 4];
+    // Without randomness the wait is the shortest of its span; the next handshake fails and says so.
+    let _ = aws_lc_rs::rand::fill(&mut bytes);
+    u32::from_le_bytes(bytes)
+}
+
 /// A channel that lived this long was not refused by a gateway that merely accepts.
 const PROVEN: Duration = Duration::from_secs(10);
 

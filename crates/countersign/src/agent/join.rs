@@ -15,12 +15,13 @@ use jiff::Timestamp;
 use zeroize::Zeroizing;
 
 use super::attester::{Attester, AttesterError};
+use super::backoff::{self, Backoff};
 use super::control::{Control, ControlError, Issued, Problem};
 use super::dial::{DialError, connect, tcp};
 use super::home::Home;
 use super::identity::{Identity, IdentityError, keep_join_string, kept_join_string, key_for};
 use crate::attestation::wire::{ActivateTpm, Bytes};
-use crate::config::{AgentConfig, HostPort};
+use crate::config::{AgentConfig, BackoffConfig, HostPort};
 use crate::join_string::{JoinString, JoinStringError};
 use crate::report::{Report, Verdict};
 
@@ -57,7 +58,7 @@ pub(crate) async fn join(
         profile: config.profile,
         attester,
     };
-    let issued = enrol(&join, &key, place).await?;
+    let issued = enrol_in_time((&join, &key), place, &config.backoff).await?;
     let bundle = issued.bundle.clone();
     let bundle = bundle.verify(&join.pin, &join.trust_domain)?;
     Ok(Identity::joined(home, &join, key, bundle, issued)?)
@@ -101,6 +102,25 @@ async fn enrol_again(
         })?;
     let issued = enrol(&join, identity.key(), place).await?;
     Ok(identity.renewed(issued)?)
+}
+
+/// A gateway that cannot let anyone in now, as while the HSM with its authority's key is away, is asked again for as long as
+/// the join string is good.
+async fn enrol_in_time(
+    (join, key): (&JoinString, &PrivateKey),
+    place: Place<'_>,
+    backoff: &BackoffConfig,
+) -> Result<Issued, JoinError> {
+    let mut backoff = Backoff::new(backoff);
+    loop {
+        let problem = match enrol(join, key, place).await {
+            Err(JoinError::Refused(problem)) if problem.code == UNAVAILABLE => problem,
+            outcome => return outcome,
+        };
+        let wait = backoff.after_failure(backoff::random());
+        tracing::warn!(error = %problem, retry_in_ms = wait.as_millis(), "not let in yet");
+        tokio::time::sleep(wait).await;
+    }
 }
 
 async fn enrol(join: &JoinString, key: &PrivateKey, place: Place<'_>) -> Result<Issued, JoinError> {
@@ -391,6 +411,9 @@ fn in_words(seconds: i64, at_least: bool) -> String {
         seconds.unsigned_abs()
     )
 }
+
+/// The problem of a gateway that could not, and used up nothing.
+const UNAVAILABLE: &str = "unavailable";
 
 /// More than a join string has.
 const LONGEST: u64 = 64 * 1024;

@@ -14,7 +14,7 @@ use tokio::sync::{Semaphore, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::backoff::Backoff;
+use super::backoff::{self, Backoff};
 use super::channel::{Channel, Unopened};
 use super::dial::{Dial, LinkError};
 use super::open::{Carriage, Open, OpenError};
@@ -122,7 +122,7 @@ impl<D: Dial> Link<D> {
                 }
                 Err(error) => (error.to_string(), error.hint()),
             };
-            let wait = backoff.after_failure(random());
+            let wait = backoff.after_failure(backoff::random());
             tracing::warn!(%error, hint, retry_in_ms = wait.as_millis(), "no channel");
             self.failed(error);
             tokio::time::sleep(wait).await;
@@ -290,13 +290,6 @@ impl<D: Dial> Open for Link<D> {
             Carriage::Own => self.open_own(service, early).await,
         }
     }
-}
-
-fn random() -> u32 {
-    let mut bytes = [0; 4];
-    // Without randomness the wait is the shortest of its span; the next handshake fails and says so.
-    let _ = aws_lc_rs::rand::fill(&mut bytes);
-    u32::from_le_bytes(bytes)
 }
 
 /// A third would be made only by streams older than two rekeys; their secrets are the oldest, too.

@@ -46,8 +46,11 @@ use self::sessions::Sessions;
 ///
 /// The agent cannot start; each error says what to do.
 pub(crate) async fn run(config: AgentConfig, shutdown: CancellationToken) -> Result<(), Failure> {
-    let agent = Agent::start(config).await?;
-    agent.run(shutdown).await;
+    // A join may wait for its gateway. Cut anywhere, the same start does the rest.
+    let started = shutdown.run_until_cancelled(Agent::start(config)).await;
+    if let Some(agent) = started.transpose()? {
+        agent.run(shutdown).await;
+    }
     Ok(())
 }
 

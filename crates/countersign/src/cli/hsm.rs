@@ -33,8 +33,10 @@ pub(crate) enum HsmAlgorithm {
     /// Issues certificates under `fips-hybrid@1`.
     P384,
     /// Signs, where the module has it.
+    #[value(name = "ml-dsa-65")]
     MlDsa65,
     /// Issues certificates under every other profile, and signs identity tokens of version v5, where the module has it.
+    #[value(name = "ml-dsa-87")]
     MlDsa87,
 }
 

@@ -1,5 +1,6 @@
 //! Why an agent does not come in, in words for the operator and codes for the agent.
 
+use std::error::Error;
 use std::time::Duration;
 
 use countersign_channel::Profile;
@@ -50,8 +51,8 @@ pub(crate) enum EnrolRefusal {
     #[error("the join string is not known here")]
     Unknown,
     /// The gateway could not; the token is not used up.
-    #[error("the gateway cannot enrol agents now")]
-    Unavailable(#[source] Box<dyn std::error::Error + Send + Sync>),
+    #[error("the gateway cannot enrol agents now{}", because(.0.as_ref()))]
+    Unavailable(#[source] Box<dyn Error + Send + Sync>),
 }
 
 impl EnrolRefusal {
@@ -110,8 +111,8 @@ pub(crate) enum RenewRefusal {
     #[error(transparent)]
     BadRequest(#[from] BadRequest),
     /// The gateway could not.
-    #[error("the gateway cannot renew certificates now")]
-    Unavailable(#[source] Box<dyn std::error::Error + Send + Sync>),
+    #[error("the gateway cannot renew certificates now{}", because(.0.as_ref()))]
+    Unavailable(#[source] Box<dyn Error + Send + Sync>),
 }
 
 impl RenewRefusal {
@@ -208,6 +209,14 @@ impl Report for RevokeError {
             Self::Store(error) => error.hint(),
             Self::Audit(_) => None,
         }
+    }
+}
+
+/// What an agent may know of the cause; the audit trail has all of it.
+fn because(cause: &(dyn Error + Send + Sync + 'static)) -> &'static str {
+    match cause.downcast_ref::<AuthorityServiceError>() {
+        Some(error) if error.key_did_not_sign() => ": its authority's key is out of reach",
+        _ => "",
     }
 }
 

@@ -281,7 +281,8 @@ fn announce(gateway: &Gateway, config: &GatewayConfig) {
         file: gateway.config_file.clone(),
         weakenings,
     });
-    for (key, place) in gateway.custody.hardware.places(&config.root_key_file) {
+    let hardware = &gateway.custody.hardware;
+    for (key, place) in hardware.places(&config.root_key_file, &config.profiles()) {
         tracing::info!(key, place, "a key lives here");
     }
     for (listener, address) in config.listeners.iter().zip(&gateway.addresses) {

@@ -1,10 +1,12 @@
-//! Keys in a PKCS#11 token: SoftHSM, with the gateway and an agent as they are shipped.
+//! Keys in a PKCS#11 token, of SoftHSM and of a module with ML-DSA, with the gateway and an agent as they are shipped.
+
+mod authority;
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::path::Path;
 
-use crate::support::softhsm::{SoftHsm, VARIABLE};
+use crate::support::hsm::Hsm;
 use crate::support::{
     Agent, Gateway, GatewaySetup, countersign, exchange, loopback, random_bytes, run, upstream,
     wait_until,
@@ -12,27 +14,48 @@ use crate::support::{
 
 #[test]
 fn a_gateway_works_on_keys_in_a_token_and_outlives_its_loss() {
-    let Some(softhsm) = SoftHsm::new() else {
+    let Some(hsm) = Hsm::soft() else {
         return;
     };
-    softhsm.generate("root", "aes256");
-    let public = softhsm.generate("identity", "ed25519");
-    let (gateway, agent) = start(on(&softhsm, &["root", "identity"]));
+    hsm.generate("root", "aes256");
+    let public = hsm.generate("identity", "ed25519");
+    let setup = on(&hsm, &["root", "identity"]);
+    outlives_a_loss(&hsm, setup, &public, ("Ed25519", "v4.public."));
+}
+
+#[test]
+fn a_gateway_works_on_ml_dsa_in_a_token_and_outlives_its_loss() {
+    let Some(hsm) = Hsm::with_ml_dsa() else {
+        return;
+    };
+    hsm.generate("root", "aes256");
+    hsm.generate("authority", "ml-dsa-87");
+    let public = hsm.generate("identity", "ml-dsa-87");
+    let setup = on(&hsm, &["root", "authority", "identity"]);
+    let setup = setup.tables("[identity]\nversion = \"v5\"");
+    outlives_a_loss(&hsm, setup, &public, ("ML-DSA-87", "v5.public."));
+}
+
+fn outlives_a_loss(
+    hsm: &Hsm,
+    setup: GatewaySetup,
+    public: &str,
+    (algorithm, header): (&str, &str),
+) {
+    let (gateway, agent) = start(setup);
     assert!(root_key(gateway.state()).starts_with("countersign-root-key.pkcs11."));
     let keys = gateway.ask(&["identity", "keys"]);
     assert_eq!(keys["keys"][0]["paserk"], public.trim_end());
     let log = gateway.log();
-    assert!(
-        log.contains("the PKCS#11 token `gateway` (Ed25519)"),
-        "{log}"
-    );
+    let place = format!("the PKCS#11 token `gateway` ({algorithm})");
+    assert!(log.contains(&place), "{log}");
     let (status, token) = ask(&agent, "wiki");
     assert_eq!(status, 200);
-    assert!(token.starts_with("v4.public."), "{token}");
+    assert!(token.starts_with(header), "{token}");
     let mut open = TcpStream::connect(loopback(agent.port("echo"))).expect("the agent listens");
     echoes(&mut open);
 
-    softhsm.take_away();
+    hsm.take_away();
     wait_until("the loss is shown", || shows(&gateway, 0));
     assert_eq!(gateway.audited("key-token-lost").len(), 1);
     let (status, told) = ask(&agent, "shop");
@@ -42,37 +65,11 @@ fn a_gateway_works_on_keys_in_a_token_and_outlives_its_loss() {
     let fresh = TcpStream::connect(loopback(agent.port("echo")));
     echoes(&mut fresh.expect("a stream needs no identity token"));
 
-    softhsm.put_back();
+    hsm.put_back();
     wait_until("the token is back", || shows(&gateway, 1));
     assert_eq!(ask(&agent, "shop").0, 200);
     assert_eq!(gateway.audited("key-token-back").len(), 1);
     echoes(&mut open);
-}
-
-#[test]
-fn an_authority_issues_with_a_key_in_a_token() {
-    let Some(softhsm) = SoftHsm::new() else {
-        return;
-    };
-    let public = softhsm.generate("authority", "p384");
-    assert!(
-        public.starts_with("-----BEGIN PUBLIC KEY-----\n"),
-        "{public}"
-    );
-    let setup = on(&softhsm, &["authority"]).profile("fips-hybrid@1");
-    let (gateway, agent) = start(setup);
-    assert_eq!(ask(&agent, "wiki").0, 200);
-    let log = gateway.log();
-    assert!(
-        log.contains("the PKCS#11 token `gateway` (ECDSA P-384)"),
-        "{log}"
-    );
-    softhsm.take_away();
-    wait_until("the loss is shown", || shows(&gateway, 0));
-    assert_eq!(ask(&agent, "shop").0, 200);
-    softhsm.put_back();
-    wait_until("the token is back", || shows(&gateway, 1));
-    gateway.agent("later").listener("echo").start();
 }
 
 #[test]
@@ -104,30 +101,39 @@ fn a_root_key_that_lies_bare_is_put_under_its_password_and_opens_with_no_other()
 
 #[test]
 fn what_is_wrong_with_a_token_is_told_at_the_start() {
-    let Some(softhsm) = SoftHsm::new() else {
+    let Some(hsm) = Hsm::soft() else {
         return;
     };
-    let gateway = on(&softhsm, &["identity"]).configure();
-    let told = refusal(&gateway, Some(&softhsm));
+    let gateway = on(&hsm, &["identity"]).configure();
+    let told = refusal(&gateway, Some(&hsm));
     assert!(
         told.contains("the token `gateway` has no private key `identity`"),
         "{told}"
     );
     assert!(told.contains("countersign hsm generate"), "{told}");
-    softhsm.generate("identity", "p384");
-    let told = refusal(&gateway, Some(&softhsm));
+    hsm.generate("identity", "p384");
+    let told = refusal(&gateway, Some(&hsm));
     assert!(
         told.contains("is ECDSA P-384, which does not sign identity tokens"),
         "{told}"
     );
-    std::fs::write(softhsm.pin(), "4321\n").expect("our own file");
-    let told = refusal(&gateway, Some(&softhsm));
+    hsm.generate("authority", "p384");
+    let idle = on(&hsm, &["authority"]).configure();
+    let told = refusal(&idle, Some(&hsm));
+    assert!(
+        told.contains(
+            "is ECDSA P-384, and the listeners' profiles have authorities with ML-DSA-87"
+        ),
+        "{told}"
+    );
+    std::fs::write(hsm.pin(), "4321\n").expect("our own file");
+    let told = refusal(&gateway, Some(&hsm));
     assert!(
         told.contains("the token `gateway` refused the PIN (CKR_PIN_INCORRECT)"),
         "{told}"
     );
     for _ in 0..5 {
-        let told = refusal(&gateway, Some(&softhsm));
+        let told = refusal(&gateway, Some(&hsm));
         assert!(
             told.contains("the PIN of the token `gateway` was not tried"),
             "{told}"
@@ -136,22 +142,17 @@ fn what_is_wrong_with_a_token_is_told_at_the_start() {
     let config = std::fs::read_to_string(gateway.config()).expect("our own file");
     let config = config.replace("libsofthsm2.so", "nowhere.so");
     std::fs::write(gateway.config(), config).expect("our own file");
-    let told = refusal(&gateway, Some(&softhsm));
+    let told = refusal(&gateway, Some(&hsm));
     assert!(told.contains("cannot load the PKCS#11 module"), "{told}");
 }
 
 /// A gateway with these keys in the token, in front of two HTTP services and one that echoes.
-fn on(softhsm: &SoftHsm, keys: &[&str]) -> GatewaySetup {
-    let mut table = "[keys]\n".to_owned();
-    for key in keys {
-        table += &format!("{key} = \"{}\"\n", softhsm.uri(key));
-    }
+fn on(hsm: &Hsm, keys: &[&str]) -> GatewaySetup {
     GatewaySetup::new()
         .service("wiki", upstream::showing(HEADER), HTTP)
         .service("shop", upstream::showing(HEADER), HTTP)
         .service("echo", upstream::echo(), "")
-        .tables(&table)
-        .environment(VARIABLE, softhsm.configuration())
+        .keys_in(hsm, keys)
 }
 
 fn start(setup: GatewaySetup) -> (Gateway, Agent) {
@@ -165,10 +166,10 @@ fn start(setup: GatewaySetup) -> (Gateway, Agent) {
 }
 
 /// What a start says that fails.
-fn refusal(gateway: &Gateway, softhsm: Option<&SoftHsm>) -> String {
+fn refusal(gateway: &Gateway, hsm: Option<&Hsm>) -> String {
     let mut command = countersign();
     command.arg("gateway").arg("--config").arg(gateway.config());
-    command.envs(softhsm.map(|softhsm| (VARIABLE, softhsm.configuration())));
+    command.envs(hsm.map(Hsm::environment));
     run(&mut command, "").failed()
 }
 

@@ -1,12 +1,9 @@
 //! Join strings that do not hold, and gateways that are not the one they name.
 
-use std::path::Path;
-use std::process::Command;
-
 use base64ct::{Base64UrlUnpadded, Encoding};
 use serde_json::Value;
 
-use crate::support::{AgentSetup, GatewaySetup, installed, run, upstream, wait_until};
+use crate::support::{AgentSetup, GatewaySetup, clock_off_by, upstream, wait_until};
 
 #[test]
 fn a_join_string_works_once_and_the_second_machine_is_told_so() {
@@ -99,14 +96,12 @@ fn a_gateway_other_than_the_join_strings_is_sent_nothing() {
 
 #[test]
 fn a_clock_ten_minutes_off_is_told_by_how_much() {
-    let Some(faketime) = installed("faketime") else {
+    let Some(ahead) = clock_off_by("+10m") else {
         return;
     };
     let gateway = GatewaySetup::new().start();
     let agent = gateway.agent("laptop").configure();
-    let told = agent
-        .launch_with(environment(&faketime, "+10m"))
-        .log_of_failure();
+    let told = agent.launch_with(&ahead).log_of_failure();
     assert!(told.contains("clock"), "{told}");
     let seconds = ["599", "600", "601", "602", "10m", "10 min"];
     assert!(seconds.iter().any(|amount| told.contains(amount)), "{told}");
@@ -128,16 +123,6 @@ fn a_name_in_use_is_replaced_only_when_the_join_string_says_so() {
         (!first.is_ready()).then_some(())
     });
     assert!(second.is_ready());
-}
-
-/// What makes a program see another time. Not `faketime` itself around it, which a signal to it would outlive.
-fn environment(faketime: &Path, offset: &str) -> Vec<(String, String)> {
-    let all = run(Command::new(faketime).args(["-f", offset, "env"]), "").succeeded();
-    all.lines()
-        .filter_map(|line| line.split_once('='))
-        .filter(|(name, _)| ["LD_PRELOAD", "FAKETIME"].contains(name))
-        .map(|(name, value)| (name.to_owned(), value.to_owned()))
-        .collect()
 }
 
 fn unpacked(join_string: &str) -> Value {

@@ -8,7 +8,7 @@ use tempfile::TempDir;
 
 use super::gateway::countersign;
 use super::http::is_ready;
-use super::{Process, free_port, wait_until, write_private};
+use super::{Process, Variable, free_port, wait_until, write_private};
 
 /// What an agent is to be told.
 pub(crate) struct AgentSetup {
@@ -122,14 +122,19 @@ impl Agent {
     }
 
     /// As [`launch`](Self::launch), with more in its environment.
-    pub(crate) fn launch_with(&self, environment: Vec<(String, String)>) -> Process {
-        self.launched(countersign().envs(environment))
+    pub(crate) fn launch_with(&self, environment: &[Variable]) -> Process {
+        self.launched(countersign().envs(environment.iter().cloned()))
     }
 
     fn launched(&self, command: &mut Command) -> Process {
         let config = self.config();
         let command = command.arg("agent").arg("--config").arg(config);
         Process::start(command, &self.home.path().join("log"))
+    }
+
+    /// Asks it to end, and waits.
+    pub(crate) fn stop(&mut self) {
+        drop(self.process.take());
     }
 
     /// As a power cut would end it.

@@ -11,7 +11,7 @@ use tempfile::TempDir;
 use super::agent::AgentSetup;
 use super::certificate::ClassicalAuthority;
 use super::http::is_ready;
-use super::{Process, Ran, free_port, run, wait_until};
+use super::{Process, Ran, Variable, free_port, run, wait_until};
 
 /// What a gateway is to be told.
 pub(crate) struct GatewaySetup {
@@ -21,7 +21,7 @@ pub(crate) struct GatewaySetup {
     rest: String,
     certificate_names: Vec<String>,
     certificate: &'static str,
-    environment: Vec<(&'static str, PathBuf)>,
+    environment: Vec<Variable>,
     home: TempDir,
 }
 
@@ -34,7 +34,7 @@ pub(crate) struct Gateway {
     profile: String,
     telemetry: u16,
     process: Option<Process>,
-    environment: Vec<(&'static str, PathBuf)>,
+    environment: Vec<Variable>,
     home: TempDir,
 }
 
@@ -163,6 +163,14 @@ impl Gateway {
             is_ready(self.telemetry).then_some(())
         });
         self.process = Some(process);
+    }
+
+    /// Starts the process again, with more in its environment.
+    #[track_caller]
+    pub(crate) fn start_again(&mut self, environment: &[Variable]) {
+        self.stop();
+        self.environment.extend(environment.iter().cloned());
+        self.start();
     }
 
     /// Starts a process with this configuration, and waits for nothing.

@@ -3,10 +3,10 @@
 mod agent;
 mod certificate;
 mod gateway;
+pub(crate) mod hsm;
 mod http;
 mod process;
 mod program;
-pub(crate) mod softhsm;
 mod tls;
 mod tunnel;
 pub(crate) mod upstream;
@@ -15,7 +15,8 @@ use std::fs::File;
 use std::io::Write;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
@@ -72,6 +73,25 @@ pub(crate) fn free_port() -> u16 {
 const PATIENCE: Duration = Duration::from_secs(60);
 const FIRST_PORT: u16 = 12_000;
 const PORTS: u16 = 20_000;
+
+/// A variable of a program's environment.
+pub(crate) type Variable = (&'static str, PathBuf);
+
+/// What makes a program see another time. Not `faketime` itself around it, which a signal to it would outlive.
+#[track_caller]
+pub(crate) fn clock_off_by(offset: &str) -> Option<Vec<Variable>> {
+    let faketime = installed("faketime")?;
+    let all = run(Command::new(faketime).args(["-f", offset, "env"]), "").succeeded();
+    let preloaded = all
+        .lines()
+        .find_map(|line| line.strip_prefix("LD_PRELOAD="));
+    Some(vec![
+        ("LD_PRELOAD", preloaded.expect("faketime sets it").into()),
+        ("FAKETIME", offset.into()),
+        // Waits are as long as ever.
+        ("FAKETIME_DONT_FAKE_MONOTONIC", "1".into()),
+    ])
+}
 
 /// Writes a new file that nobody else may read.
 pub(crate) fn write_private(file: &Path, content: impl AsRef<[u8]>) {
