@@ -76,6 +76,10 @@ impl Appraisal {
     }
 
     /// Until when what it rests on holds: the earliest end of a certificate or of collateral.
+    ///
+    /// Nothing for software evidence, which rests on none, and for a TPM's quote. A quote rests on an attestation key that somebody
+    /// enrolled, and no certificate says how long that holds. The endorsement key's certificate counted when the key was enrolled:
+    /// [`TrustedEk::valid_until`](crate::tpm::TrustedEk::valid_until) is for whoever enrols, to let in until then or not.
     pub fn valid_until(&self) -> Option<Timestamp> {
         self.valid_until
     }

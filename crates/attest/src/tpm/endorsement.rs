@@ -211,7 +211,7 @@ impl TrustedEk {
         self.vendor.as_deref()
     }
 
-    /// When the certificate ends.
+    /// When the key's own certificate ends; nothing where the key was listed.
     pub fn valid_until(&self) -> Option<Timestamp> {
         self.valid_until
     }

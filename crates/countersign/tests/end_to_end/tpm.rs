@@ -19,7 +19,10 @@ struct World {
 impl World {
     /// Nothing where there is no software TPM.
     fn new(tables: &str) -> Option<Self> {
-        let tpm = Swtpm::manufacture().unwrap()?;
+        Some(Self::of(Swtpm::manufacture().unwrap()?, tables))
+    }
+
+    fn of(tpm: Swtpm, tables: &str) -> Self {
         let makers = tpm.folder().join("makers");
         std::fs::create_dir(&makers).unwrap();
         for certificate in [tpm.root(), tpm.issuer()] {
@@ -31,7 +34,7 @@ impl World {
             .service("echo", upstream::echo(), "")
             .tables(&tables.replace("MAKERS", &makers))
             .start();
-        Some(Self { tpm, gateway })
+        Self { tpm, gateway }
     }
 
     /// An agent of the machine, with a join string that is no secret.
@@ -49,10 +52,8 @@ impl World {
 
     /// Extends a PCR as whatever was started would, by another program.
     fn measure(&self, pcr: u8) {
-        let mut tool = Command::new("tpm2_pcrextend");
         let digest = "5a".repeat(32);
-        tool.env("TPM2TOOLS_TCTI", self.tpm.tcti());
-        run(tool.arg(format!("{pcr}:sha256={digest}")), "").succeeded();
+        tpm2(&self.tpm, &["pcrextend", &format!("{pcr}:sha256={digest}")]);
     }
 
     /// Lets the machine in under a name, and expects of it what it shows.
@@ -68,6 +69,13 @@ impl World {
         agent.start();
         agent
     }
+}
+
+/// Runs a program of tpm2-tools.
+fn tpm2(tpm: &Swtpm, arguments: &[&str]) {
+    let mut tool = Command::new("tpm2");
+    tool.env("TPM2TOOLS_TCTI", tpm.tcti());
+    run(tool.args(arguments), "").succeeded();
 }
 
 /// A stream through the agent to the echo service, if one opens.
@@ -144,9 +152,31 @@ fn a_join_token_names_a_machine_that_a_maker_vouches_for() {
     assert!(echoes(&agent).is_some());
 }
 
+/// The certificate for the key on an elliptic curve, which agents prefer, is taken out.
+#[test]
+fn a_machine_comes_in_by_its_rsa_3072_endorsement_key() {
+    let Some(tpm) = Swtpm::manufacture_rsa_3072().unwrap() else {
+        return;
+    };
+    if !installed("tpm2") {
+        return;
+    }
+    tpm2(&tpm, &["startup", "-c"]);
+    tpm2(&tpm, &["nvundefine", "0x1c00016", "-C", "p"]);
+    let world = World::of(tpm, "[attestation]\ntpm_roots = \"MAKERS\"");
+    let join = world.gateway.join_string("laptop", &[]);
+    let agent = world.join(world.agent_with(&join), "laptop");
+    assert!(echoes(&agent).is_some());
+    let mut show = countersign();
+    show.args(["attest", "show", "--device", &world.tpm.address()]);
+    drop(agent);
+    let shown = run(&mut show, "").succeeded();
+    assert!(shown.contains("with a certificate, Rsa3072: "), "{shown}");
+}
+
 #[test]
 fn a_machine_that_changes_loses_its_streams_until_the_change_is_accepted() {
-    if !installed("tpm2_pcrextend") {
+    if !installed("tpm2") {
         return;
     }
     let rules = "[attestation]\ntpm_roots = \"MAKERS\"";
