@@ -5,6 +5,7 @@
 mod certificates;
 mod client;
 mod figures;
+mod machine;
 mod measure;
 mod peer;
 mod process;
@@ -15,7 +16,7 @@ use std::error::Error;
 use std::path::{Path, PathBuf};
 
 use figures::Figures;
-use measure::{bulk, handshake, http, memory, start, stream};
+use measure::{attestation, bulk, handshake, http, memory, start, stream};
 use peer::{Bed, Programs};
 
 type Outcome<T> = Result<T, Box<dyn Error>>;
@@ -78,6 +79,11 @@ fn run(
         }
         if wanted("http") && bed.has_http_tools {
             http::measure(bed, folder, figures)?;
+        }
+        if wanted("attestation")
+            && let Some(site) = &bed.site
+        {
+            attestation::measure(site, figures)?;
         }
     }
     // Each of these starts the servers anew, for every value.

@@ -1,6 +1,7 @@
 //! One module for each kind of measurement. Each takes one value of each cell in a call, so that a round holds all ways one
 //! after the other and what the machine does meanwhile hits them alike.
 
+pub(crate) mod attestation;
 pub(crate) mod bulk;
 pub(crate) mod handshake;
 pub(crate) mod http;

@@ -199,7 +199,7 @@ pub(crate) const MULTIPLEXED: &str = "multiplexed";
 pub(crate) const OWN: &str = "own connection";
 
 /// Whether `/readyz` says 200.
-fn is_ready(port: u16) -> Option<()> {
+pub(crate) fn is_ready(port: u16) -> Option<()> {
     use std::io::{Read, Write};
     let mut stream = std::net::TcpStream::connect(loopback(port)).ok()?;
     stream.write_all(b"GET /readyz HTTP/1.0\r\n\r\n").ok()?;

@@ -11,9 +11,10 @@ use std::process::Command;
 use crate::Outcome;
 use crate::certificates::Certificates;
 use crate::client::{Client, Kind};
+use crate::machine::Site;
 use crate::process::{Core, Process, wait_until};
 
-pub(crate) use countersign::{COUNTERSIGN, Countersign, MULTIPLEXED, OWN};
+pub(crate) use countersign::{COUNTERSIGN, Countersign, MULTIPLEXED, OWN, is_ready};
 pub(crate) use envoy::{ENVOY_AES_256, Envoy};
 pub(crate) use haproxy::HaProxy;
 
@@ -63,6 +64,8 @@ pub(crate) struct Bed {
     pub(crate) missing: Vec<String>,
     /// Whether `wrk` and `h2load` are there.
     pub(crate) has_http_tools: bool,
+    /// A machine with a TPM, where there is a software TPM.
+    pub(crate) site: Option<Site>,
     service: Service,
 }
 
@@ -127,8 +130,13 @@ impl Bed {
                 .iter()
                 .map(|tool| format!("requests over HTTP: `{tool}` is not installed")),
         );
+        let site = Site::start(&programs.countersign, folder)?;
+        if site.is_none() {
+            missing.push("attestation: swtpm (Debian: swtpm-tools) is not installed".to_owned());
+        }
         Ok(Self {
             has_http_tools: absent.is_empty(),
+            site,
             peers,
             missing,
             service,
@@ -175,7 +183,7 @@ pub(crate) fn loopback(port: u16) -> SocketAddr {
 }
 
 /// A port that nothing listens on.
-fn free_port() -> Outcome<u16> {
+pub(crate) fn free_port() -> Outcome<u16> {
     Ok(TcpListener::bind(loopback(0))?.local_addr()?.port())
 }
 
