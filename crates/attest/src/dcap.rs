@@ -94,14 +94,9 @@ impl Quote {
         now: Timestamp,
     ) -> Result<Appraisal, QuoteError> {
         let technology = self.technology();
-        let name = if technology == Technology::Sgx {
-            "SGX"
-        } else {
-            "TDX"
-        };
         let (vendor, root) = collateral.root(roots)?;
         collateral.check_dates(now)?;
-        refusal::check_platform(&self.parts, name, collateral, now)?;
+        refusal::check_platform(&self.parts, technology, collateral, now)?;
         let seconds = u64::try_from(now.as_second()).unwrap_or_default();
         // Which TCB status is good enough is for a policy over facts to say, not for the verifier.
         let any = QuotePolicy::claims_only(seconds);

@@ -10,6 +10,7 @@ mod freshness;
 #[cfg(any(test, fuzzing))]
 #[doc(hidden)]
 pub mod fuzz;
+mod guest;
 mod hex;
 mod little_endian;
 pub mod nitro;
@@ -22,3 +23,4 @@ pub use chain::{ChainError, RootKeys};
 pub use ear::{Ear, Tier, Verifier};
 pub use evidence::{Evidence, EvidenceError};
 pub use freshness::WrongBinding;
+pub use guest::GuestState;

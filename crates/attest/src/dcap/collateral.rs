@@ -7,7 +7,7 @@ use rustls_pki_types::CertificateDer;
 use x509_cert::crl::CertificateList;
 use x509_cert::der::Decode as _;
 
-use super::QuoteError;
+use super::{QuoteError, refusal};
 use crate::chain::{self, ChainError, RootKeys};
 
 /// Intel's collateral for one platform: the TCB info, the identity of the quoting enclave, two revocation lists and the chains of
@@ -69,6 +69,11 @@ impl Collateral {
             revocations,
             parts,
         })
+    }
+
+    /// Whether it is of the quote's kind of platform and of its technology, so that one of several can be chosen.
+    pub fn covers(&self, quote: &super::Quote) -> bool {
+        refusal::covers(&quote.parts, quote.technology(), self).is_ok()
     }
 
     /// The root that the TCB info's chain ends in, and whose it is.

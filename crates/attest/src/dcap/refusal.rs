@@ -10,6 +10,7 @@ use rustls_pki_types::CertificateDer;
 
 use super::collateral::Collateral;
 use super::primitives::OnAwsLc;
+use crate::appraisal::Technology;
 use crate::chain::{self, ChainError};
 use crate::freshness::WrongBinding;
 use crate::hex;
@@ -176,19 +177,42 @@ fn platform(chain: &[CertificateDer<'_>]) -> Result<PckExtension, QuoteError> {
 /// The quote and the collateral are of one platform and one technology, and the platform's certificates are valid now.
 pub(super) fn check_platform(
     quote: &Quote,
-    technology: &'static str,
+    technology: Technology,
     with: &Collateral,
     now: Timestamp,
 ) -> Result<(), QuoteError> {
-    if with.tcb_info.id != technology {
-        return Err(QuoteError::OtherTechnology {
-            expected: technology,
-            found: with.tcb_info.id.clone(),
-        });
-    }
+    check_technology(technology, with)?;
     let chain = with.platform_chain(quote)?;
     chain::validity(&chain::read(&chain)?, now)?;
-    let expected = hex::encode(&platform(&chain)?.fmspc);
+    check_fmspc(&chain, with)
+}
+
+/// The quote and the collateral are of one platform and one technology.
+pub(super) fn covers(
+    quote: &Quote,
+    technology: Technology,
+    with: &Collateral,
+) -> Result<(), QuoteError> {
+    check_technology(technology, with)?;
+    check_fmspc(&with.platform_chain(quote)?, with)
+}
+
+fn check_technology(technology: Technology, with: &Collateral) -> Result<(), QuoteError> {
+    let expected = match technology {
+        Technology::Sgx => "SGX",
+        _ => "TDX",
+    };
+    if with.tcb_info.id == expected {
+        return Ok(());
+    }
+    Err(QuoteError::OtherTechnology {
+        expected,
+        found: with.tcb_info.id.clone(),
+    })
+}
+
+fn check_fmspc(chain: &[CertificateDer<'_>], with: &Collateral) -> Result<(), QuoteError> {
+    let expected = hex::encode(&platform(chain)?.fmspc);
     let found = with.tcb_info.fmspc.to_lowercase();
     match expected == found {
         true => Ok(()),

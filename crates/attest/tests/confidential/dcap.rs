@@ -1,8 +1,9 @@
 //! Intel TDX and SGX: three quotes with the collateral of their day.
 
 use countersign_attest::dcap::{Collateral, Quote, QuoteError};
+use countersign_attest::tpm::Comparison;
 use countersign_attest::{
-    Appraisal, ChainError, Fact, Freshness, RootKeys, Technology, WrongBinding,
+    Appraisal, ChainError, Fact, Freshness, GuestState, RootKeys, Technology, WrongBinding,
 };
 use serde_json::Value;
 
@@ -80,6 +81,31 @@ fn a_genuine_tdx_quote_is_appraised() {
     assert_eq!(facts["debug"], Fact::Flag(false));
     assert_eq!(facts["fmspc"], text("b0c06f000000"));
     assert!(appraisal.valid_until().unwrap() <= at("2025-07-19T10:16:03Z"));
+}
+
+#[test]
+fn collateral_covers_the_quotes_of_its_platform() {
+    let (Some(tdx), Some(sgx)) = (Case::tdx(), Case::sgx()) else {
+        return;
+    };
+    let covers = |collateral: &Case, quote: &Case| {
+        let collateral = Collateral::from_json(collateral.collateral.to_string().as_bytes());
+        let quote = Quote::parse(&quote.quote).unwrap();
+        collateral.unwrap().covers(&quote)
+    };
+    assert!(covers(&tdx, &tdx) && covers(&sgx, &sgx));
+    assert!(!covers(&tdx, &sgx) && !covers(&sgx, &tdx));
+}
+
+#[test]
+fn firmware_that_intel_has_advice_for_is_as_expected_with_a_remark() {
+    let Some(case) = Case::sgx() else {
+        return;
+    };
+    let state = GuestState::of(&case.appraise().unwrap());
+    let remark = "Intel calls the platform's firmware ConfigurationAndSWHardeningNeeded";
+    let expected = Comparison::Remarkable(vec![remark.to_owned()]);
+    assert_eq!(state.compare(&state), expected);
 }
 
 #[test]

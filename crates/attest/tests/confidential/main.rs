@@ -13,6 +13,8 @@ mod dcap;
 #[cfg(test)]
 mod evidence;
 #[cfg(test)]
+mod guest;
+#[cfg(test)]
 mod mutations;
 #[cfg(test)]
 mod nitro;
