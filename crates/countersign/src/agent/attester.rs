@@ -6,9 +6,6 @@
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use countersign_attest::tpm::Binding;
-use countersign_channel::binding::ChannelBinding;
-use countersign_channel::identity::SpkiHash;
 use countersign_paseto::{
     Envelope, Key, Local, MintError, SystemRandom, UntrustedToken, V4, mint_payload,
 };
@@ -19,7 +16,7 @@ use countersign_tpm::{
 use zeroize::Zeroizing;
 
 use super::home::{Home, HomeError, Item};
-use crate::attestation::wire::{Bytes, Evidence, Question, ShowTpm, TpmChallenge};
+use crate::attestation::wire::{Bytes, QuoteEvidence, ShowTpm, TpmChallenge};
 use crate::config::TpmConfig;
 use crate::report::Report;
 
@@ -28,15 +25,6 @@ use crate::report::Report;
 pub(crate) struct Attester {
     tpm: Arc<Machine>,
     seals: Option<PcrSelection>,
-}
-
-/// Answers on one channel what a machine is asked.
-#[derive(Debug)]
-pub(crate) struct Prover {
-    pub(crate) attester: Arc<Attester>,
-    pub(crate) binding: ChannelBinding,
-    /// The agent's key, as its certificate has it.
-    pub(crate) key: SpkiHash,
 }
 
 #[derive(Debug)]
@@ -214,6 +202,20 @@ impl Attester {
         .await
     }
 
+    /// Quotes PCRs of the SHA-256 bank over what was asked with.
+    ///
+    /// # Errors
+    ///
+    /// The TPM refuses, or the event log cannot be read.
+    pub(crate) async fn quote(
+        &self,
+        asked: Vec<u8>,
+        pcrs: Vec<u8>,
+    ) -> Result<QuoteEvidence, AttesterError> {
+        self.ask(move |machine| machine.evidence(&asked, &pcrs))
+            .await
+    }
+
     async fn ask<T: Send + 'static>(
         &self,
         question: impl FnOnce(&Machine) -> Result<T, AttesterError> + Send + 'static,
@@ -221,29 +223,6 @@ impl Attester {
         let machine = Arc::clone(&self.tpm);
         let asked = tokio::task::spawn_blocking(move || question(&machine));
         asked.await.unwrap_or(Err(AttesterError::Stopping))
-    }
-}
-
-impl Prover {
-    /// Quotes what the gateway asks for, bound to this channel and to the agent's key.
-    ///
-    /// # Errors
-    ///
-    /// The TPM refuses, or the event log cannot be read.
-    pub(crate) async fn answer(&self, question: &Question) -> Result<Evidence, AttesterError> {
-        let nonce = question.nonce.0.as_slice();
-        let binding = Binding {
-            gateway_certificate: &self.binding.gateway_certificate,
-            exporter: &self.binding.exporter,
-            agent_key: self.key.as_bytes(),
-            nonce: &nonce
-                .try_into()
-                .map_err(|_| AttesterError::Question(nonce.len()))?,
-        };
-        let (data, pcrs) = (binding.qualifying_data(), question.pcrs.clone());
-        self.attester
-            .ask(move |machine| machine.evidence(&data, &pcrs))
-            .await
     }
 }
 
@@ -257,11 +236,11 @@ impl Machine {
         Ok(work(&mut tpm, self)?)
     }
 
-    fn evidence(&self, data: &[u8], pcrs: &[u8]) -> Result<Evidence, AttesterError> {
+    fn evidence(&self, data: &[u8], pcrs: &[u8]) -> Result<QuoteEvidence, AttesterError> {
         let selection = PcrSelection::new(Hash::Sha256, pcrs.iter().copied());
         let quote = self.with(|tpm, machine| tpm.quote(&machine.key, data, &selection))?;
         let values = quote.pcrs.0.into_iter();
-        Ok(Evidence {
+        Ok(QuoteEvidence {
             attest: Bytes(quote.attest),
             signature: Bytes(quote.signature),
             pcrs: values

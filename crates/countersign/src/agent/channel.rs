@@ -15,10 +15,10 @@ use http::uri::Authority;
 use tokio::io::AsyncRead;
 use tokio::time::Instant;
 
-use super::attester::Prover;
 use super::control::{AccessToken, Control, ControlError, Problem};
 use super::dial::{Line, LinkError, fetch_token};
 use super::open::OpenError;
+use super::prover::Prover;
 use crate::config::ServiceName;
 
 /// A connection that opens streams.

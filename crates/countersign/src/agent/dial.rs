@@ -2,7 +2,6 @@
 
 use std::io;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::Duration;
 
 use countersign_channel::Profile;
@@ -13,17 +12,19 @@ use countersign_channel::tunnel::{ConnectionError, Limits, Mux};
 use jiff::Timestamp;
 use tokio::net::TcpStream;
 
-use super::attester::{Attester, AttesterError, Prover};
+use super::attester::AttesterError;
 use super::control::{AccessToken, Control, ControlError, Problem};
+use super::evidence::CommandError;
 use super::identity::{Identity, IdentityError};
 use super::join::{JoinError, Place, join_again};
+use super::prover::{Prover, Witness};
 use crate::config::{AgentConfig, HostPort};
 
 /// A connection, and what proves on it what the machine is.
 #[derive(Debug)]
 pub(crate) struct Line {
     pub(crate) mux: Mux,
-    /// Absent where the machine has no TPM to prove it by.
+    /// Absent where the machine has nothing to prove it by.
     pub(crate) prover: Option<Prover>,
 }
 
@@ -58,23 +59,19 @@ pub(crate) struct Gateway {
     address: HostPort,
     profile: Profile,
     join_string_file: Option<PathBuf>,
-    attester: Option<Arc<Attester>>,
+    witness: Option<Witness>,
 }
 
 impl Gateway {
     /// The gateway where the configuration, or else the join string, says that it is.
-    pub(crate) fn new(
-        identity: Identity,
-        config: &AgentConfig,
-        attester: Option<Arc<Attester>>,
-    ) -> Self {
+    pub(crate) fn new(identity: Identity, config: &AgentConfig, witness: Option<Witness>) -> Self {
         let address = config.gateway.as_ref().unwrap_or(identity.address());
         Self {
             trust_domain: identity.current().bundle.trust_domain().clone(),
             address: address.clone(),
             profile: config.profile,
             join_string_file: config.join_string_file.clone(),
-            attester,
+            witness,
             identity,
         }
     }
@@ -105,7 +102,7 @@ impl Dial for Gateway {
             let place = Place {
                 address: &self.address,
                 profile: self.profile,
-                attester: self.attester.as_deref(),
+                attester: self.witness.as_ref().and_then(Witness::tpm),
             };
             let given = self.join_string_file.as_deref();
             join_again(&self.identity, given, place).await?;
@@ -115,8 +112,8 @@ impl Dial for Gateway {
         let connector = Connector::new(self.profile, bundle, &current.svid);
         let connector = connector.map_err(DialError::from)?;
         let (mux, binding) = connect(&self.address, &connector).await?;
-        let prover = self.attester.as_ref().map(|attester| Prover {
-            attester: Arc::clone(attester),
+        let prover = self.witness.as_ref().map(|witness| Prover {
+            witness: witness.clone(),
             binding,
             key: self.identity.key().public_key().hash(),
         });
@@ -160,6 +157,9 @@ pub(crate) enum LinkError {
     /// The TPM gives no quote.
     #[error(transparent)]
     Tpm(#[from] AttesterError),
+    /// The program for evidence gives none.
+    #[error(transparent)]
+    Evidence(#[from] CommandError),
 }
 
 impl LinkError {
@@ -178,6 +178,7 @@ impl LinkError {
     pub(crate) fn hint(&self) -> Option<String> {
         let hint = match self {
             Self::Tpm(error) => return error.remedy(),
+            Self::Evidence(error) => return error.remedy(),
             Self::Dial(DialError::Handshake(ConnectError::Refused { alert }))
                 if alert == "handshake_failure" =>
             {
@@ -208,11 +209,11 @@ pub(crate) async fn connect(
     Ok((mux, binding))
 }
 
-/// Fetches an access token, for a fresh quote where the machine has a TPM.
+/// Fetches an access token, for fresh evidence where the machine has any.
 ///
 /// # Errors
 ///
-/// The TPM gives no quote, or the gateway no token.
+/// There is no evidence, or the gateway gives no token.
 pub(crate) async fn fetch_token(
     control: Control<'_>,
     prover: Option<&Prover>,

@@ -6,6 +6,7 @@ mod backoff;
 mod channel;
 mod control;
 mod dial;
+mod evidence;
 mod home;
 mod identity;
 mod join;
@@ -13,6 +14,7 @@ mod link;
 mod listener;
 mod local;
 mod open;
+mod prover;
 mod proxy;
 mod sessions;
 mod telemetry;
@@ -33,11 +35,13 @@ use crate::report::Failure;
 
 use self::attester::Attester;
 use self::dial::Gateway;
+use self::evidence::EvidenceCommand;
 use self::home::Home;
 use self::identity::{Identity, Standing};
 use self::link::Link;
 pub(crate) use self::link::LinkState;
 use self::listener::{Listener, bind_tcp, serve_each};
+use self::prover::Witness;
 use self::sessions::Sessions;
 
 /// Runs an agent until `shutdown`, and then for as long as its streams take to end.
@@ -85,11 +89,10 @@ impl Agent {
         let http = bind(config.proxy.http, "the HTTP proxy")?;
         let socks = bind(config.proxy.socks, "the SOCKS5 proxy")?;
         let telemetry = bind(config.telemetry.address, "telemetry")?;
-        let attester = config.tpm.as_ref().map(|tpm| Attester::open(tpm, &home));
-        let attester = attester.transpose()?.map(Arc::new);
-        let identity = joined(home, &config, attester.as_ref()).await?;
+        let witness = witness(&config, &home)?;
+        let identity = joined(home, &config, witness.as_ref()).await?;
         identity.check_profile(config.profile)?;
-        let gateway = Gateway::new(identity, &config, attester);
+        let gateway = Gateway::new(identity, &config, witness);
         Ok(Self {
             link: Link::new(gateway),
             listeners,
@@ -178,19 +181,27 @@ impl Agent {
     }
 }
 
+fn witness(config: &AgentConfig, home: &Home) -> Result<Option<Witness>, Failure> {
+    if let Some(tpm) = &config.tpm {
+        return Ok(Some(Witness::Tpm(Arc::new(Attester::open(tpm, home)?))));
+    }
+    let evidence = config.evidence.clone();
+    Ok(evidence.map(|config| Witness::Guest(Arc::new(EvidenceCommand::new(config)))))
+}
+
 async fn joined(
     home: Home,
     config: &AgentConfig,
-    attester: Option<&Arc<Attester>>,
+    witness: Option<&Witness>,
 ) -> Result<Identity, Failure> {
-    let tpm = attester.map(Arc::as_ref);
+    let tpm = witness.and_then(Witness::tpm);
     let given = config.join_string_file.as_deref();
     let (home, join_string) = match Standing::read(home, tpm)? {
         Standing::Outside(home) => (home, given.map(join::read).transpose()?),
         Standing::Joined(identity) => match join::another(identity.home(), given)? {
             None => return Ok(known(*identity)),
             Some(join_string) => {
-                let gateway = Gateway::new(*identity, config, attester.cloned());
+                let gateway = Gateway::new(*identity, config, witness.cloned());
                 let shut_out = gateway.shut_out().await;
                 let identity = gateway.into_identity();
                 let Some(problem) = shut_out else {

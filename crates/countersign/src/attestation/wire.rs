@@ -46,19 +46,30 @@ pub(crate) struct ActivateTpm {
     pub(crate) mac: Bytes,
 }
 
-/// The answer to `POST /v1/attest`: what a machine is to quote.
+/// The answer to `POST /v1/attest`: what a machine is to prove itself for.
 #[derive(Serialize, Deserialize)]
 pub(crate) struct Question {
     /// Good once, for half a minute, on this channel.
     pub(crate) nonce: Bytes,
-    /// The PCRs of the SHA-256 bank.
+    /// What a TPM is to quote: PCRs of the SHA-256 bank.
     pub(crate) pcrs: Vec<u8>,
 }
 
-/// `POST /v1/token`: the answer to a [`Question`], from a machine that has a TPM.
+/// `POST /v1/token`: the answer to a [`Question`].
+#[derive(Serialize, Deserialize)]
+#[serde(
+    untagged,
+    expecting = "evidence is neither the quote of a TPM nor the report of a confidential guest"
+)]
+pub(crate) enum Evidence {
+    Quote(QuoteEvidence),
+    Guest(GuestEvidence),
+}
+
+/// What a machine shows that has a TPM.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct Evidence {
+pub(crate) struct QuoteEvidence {
     /// `TPMS_ATTEST`.
     pub(crate) attest: Bytes,
     /// `TPMT_SIGNATURE`.
@@ -70,11 +81,28 @@ pub(crate) struct Evidence {
     pub(crate) event_log: Option<Bytes>,
 }
 
+/// What a confidential guest shows.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct GuestEvidence {
+    /// What its hardware signed: a report of SEV-SNP, a quote of TDX or SGX, a document of Nitro.
+    pub(crate) report: Bytes,
+    /// For SEV-SNP: the certificate of the chip's key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) certificate: Option<Bytes>,
+    /// For SEV-SNP: the certificates above that, PEM.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) certificate_chain: Option<Bytes>,
+    /// For TDX and SGX: Intel's collateral, JSON.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) collateral: Option<Bytes>,
+}
+
 /// The body of `POST /v1/token`.
 #[derive(Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct TokenRequest {
-    /// Absent from a machine that has no TPM.
+    /// Absent from a machine that has nothing but its own word.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) evidence: Option<Evidence>,
 }

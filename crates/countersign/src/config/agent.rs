@@ -7,6 +7,7 @@ use std::time::Duration;
 use countersign_channel::Profile;
 
 use super::error::ConfigError;
+use super::evidence::EvidenceConfig;
 use super::key::key;
 use super::kind::{
     ADDRESS, BIND, BindTo, FILE, FLAG, HOST_PORT, MODE, PROFILE, SERVICE, SPAN, UIDS,
@@ -27,8 +28,10 @@ pub(crate) struct AgentConfig {
     pub(crate) join_string_file: Option<PathBuf>,
     /// The list of algorithms, such as `hybrid@1`.
     pub(crate) profile: Profile,
-    /// What vouches for the machine.
+    /// The TPM that vouches for the machine.
     pub(crate) tpm: Option<TpmConfig>,
+    /// The confidential guest that the machine is.
+    pub(crate) evidence: Option<EvidenceConfig>,
     /// How often a fresh connection takes over.
     pub(crate) rekey_interval: Duration,
     /// How long the old connection's streams and a stop's may go on.
@@ -110,7 +113,14 @@ impl AgentConfig {
     ///
     /// The first thing that is wrong with it, with its line.
     pub(crate) fn parse(file: &Path, text: String) -> Result<Self, ConfigError> {
-        Self::parse_document(&Document::new(file, text))
+        let document = Document::new(file, text);
+        let config = Self::parse_document(&document)?;
+        if config.tpm.is_some() && config.evidence.is_some() {
+            let message = "a TPM and a command for evidence both vouch for the machine".to_owned();
+            let remedy = "leave `[tpm]` or `[evidence]` out: a gateway asks for one of them";
+            return Err(document.root()?.contradiction("evidence", message, remedy));
+        }
+        Ok(config)
     }
 
     pub(super) fn parse_document(document: &Document) -> Result<Self, ConfigError> {
@@ -145,6 +155,7 @@ impl AgentConfig {
             rekey_interval: root.read(rekey.or("\"1h\""))?,
             drain_time: root.read(drain.or("\"30s\""))?,
             tpm: TpmConfig::read(root.table("tpm")?)?,
+            evidence: EvidenceConfig::read(root.table("evidence")?)?,
             listeners: read_listeners(&mut root)?,
             proxy: ProxyConfig::read(root.table("proxy")?)?,
             backoff: BackoffConfig::read(root.table("backoff")?)?,

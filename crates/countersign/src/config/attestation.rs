@@ -1,7 +1,10 @@
 //! `[attestation]`: which machines vouch for themselves by hardware, and what holds for those that do not.
 
+mod root;
+
 use std::path::PathBuf;
 
+pub(crate) use self::root::RootConfig;
 use super::error::ConfigError;
 use super::key::key;
 use super::kind::{FILE, FLAG, LABELS, PCRS};
@@ -16,6 +19,10 @@ pub(crate) struct AttestationConfig {
     pub(crate) enrol_any_genuine_tpm: bool,
     /// The PCRs of the SHA-256 bank that machines quote, in order.
     pub(crate) pcrs: Vec<u8>,
+    /// A folder with Intel's collateral.
+    pub(crate) collateral: Option<PathBuf>,
+    /// The roots of confidential guests, in place of the makers' own.
+    pub(crate) roots: Vec<RootConfig>,
     /// The agents without hardware that a strict listener lets in.
     pub(crate) software_in_strict: Vec<String>,
     /// Whether machines are let in that nothing is expected of.
@@ -39,6 +46,11 @@ impl AttestationConfig {
             &PCRS,
             "the PCRs of the SHA-256 bank that a machine quotes",
         );
+        let collateral = key(
+            "collateral",
+            &FILE,
+            "a folder with Intel's collateral for TDX and SGX, a JSON file for each kind of platform, and then an agent's own is not looked at; read again at a reload",
+        );
         let software = key(
             "software_in_strict",
             &LABELS,
@@ -54,6 +66,9 @@ impl AttestationConfig {
                 .find_path(roots.absent("no maker vouches for a TPM: an operator lists each"))?,
             enrol_any_genuine_tpm: table.read(any.or("false"))?,
             pcrs: table.read(pcrs.or("[0, 1, 2, 3, 4, 5, 6, 7]"))?,
+            collateral: table
+                .find_path(collateral.absent("the one that the agent shows with its quote"))?,
+            roots: root::read(&mut table)?,
             software_in_strict: table.read(software.or("[]"))?,
             dangerous_accept_unmeasured: table.read(unmeasured.or("false"))?,
         };

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
+use countersign_attest::Technology;
 use countersign_channel::identity::TrustDomain;
 use countersign_channel::server::Network;
 use countersign_channel::{Profile, Stage};
@@ -134,6 +135,53 @@ pub(super) static PCRS_OR_NONE: Kind<Vec<u8>> = Kind {
 pub(super) static TPM: Kind<countersign_tpm::Address> = Kind {
     name: "a TPM's device, such as `/dev/tpmrm0`, or a simulator's socket",
     parse: |value| string(value, &TPM, parsed),
+};
+
+/// The technologies whose evidence a root certificate vouches for, but for the TPM's, which have many makers.
+pub(super) static GUEST_TECHNOLOGY: Kind<Technology> = Kind {
+    name: "`sev-snp`, `tdx`, `sgx` or `nitro`",
+    parse: |value| {
+        string(value, &GUEST_TECHNOLOGY, |text| {
+            let all = [
+                Technology::SevSnp,
+                Technology::Tdx,
+                Technology::Sgx,
+                Technology::Nitro,
+            ];
+            all.into_iter().find(|technology| technology.name() == text)
+        })
+    },
+};
+
+pub(super) static SHA256: Kind<[u8; 32]> = Kind {
+    name: "a SHA-256 in 64 hexadecimal digits, with colons between the bytes or without",
+    parse: |value| {
+        string(value, &SHA256, |text| {
+            let digits = text.replace(':', "");
+            let (pairs, []) = digits.as_bytes().as_chunks::<2>() else {
+                return None;
+            };
+            let byte = |pair: &[u8; 2]| {
+                let digits = pair.iter().all(u8::is_ascii_hexdigit);
+                let text = std::str::from_utf8(pair).ok().filter(|_| digits)?;
+                u8::from_str_radix(text, 16).ok()
+            };
+            let bytes: Option<Vec<_>> = pairs.iter().map(byte).collect();
+            bytes?.try_into().ok()
+        })
+    },
+};
+
+/// A program and its arguments: no shell reads them.
+pub(super) static COMMAND: Kind<Vec<String>> = Kind {
+    name: "a list of a program and its arguments, such as `[\"/usr/local/bin/report\", \"--raw\"]`",
+    parse: |value| {
+        let words = list(value, &COMMAND, |word| word.as_str().map(str::to_owned))?;
+        let named = words.first().is_some_and(|program| !program.is_empty());
+        named
+            .then_some(words)
+            .ok_or_else(|| COMMAND.name.to_owned())
+    },
 };
 
 pub(super) static FILE: Kind<PathBuf> = Kind {

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use super::live::{CutReason, LiveChannel};
 use super::problem::Problem;
-use super::{Gateway, attest, identity_keys, session};
+use super::{Gateway, appraise, attest, identity_keys, session};
 use crate::access::{AccessToken, Holder};
 use crate::attestation::wire::TokenRequest;
 use crate::enrolment::{Admission, EnrolRefusal, EnrolRequest, RenewRefusal};
@@ -168,7 +168,7 @@ async fn token(
     request: TokenRequest,
 ) -> Result<Response<Bytes>, Problem> {
     let (agent, now) = (holder(channel)?, Timestamp::now());
-    let appraisal = attest::appraise(gateway, channel, request.evidence, now).await?;
+    let appraisal = appraise::appraise(gateway, channel, request.evidence, now).await?;
     let minted = gateway
         .custody
         .enrolment

@@ -4,6 +4,7 @@
 //! which ends in a permit → [`stream`] → [`upstream`]. [`live`] knows what is open; [`reload`] swaps what is configured;
 //! [`operate`] is the operator's socket, [`control`] the agents' API.
 
+mod appraise;
 mod attest;
 mod behind;
 mod certificates;

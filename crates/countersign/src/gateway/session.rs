@@ -15,7 +15,7 @@ use jiff::Timestamp;
 
 use super::live::{LiveChannel, Session};
 use super::problem::Problem;
-use super::{Gateway, attest};
+use super::{Gateway, appraise};
 use crate::audit::Event;
 use crate::bearer::{self, BearerTokens};
 
@@ -250,7 +250,7 @@ pub(super) fn of_agent(
     )
     .map_err(|wrong| Problem::token("wrong_key", wrong.to_string()))?;
     if let Some(appraisal) = facts.appraisal() {
-        attest::check_stage(gateway, channel, appraisal)?;
+        appraise::check_stage(gateway, channel, appraisal)?;
     }
     if verified.subject() != Some(peer.id.to_string().as_str()) {
         return Err(Problem::token(

@@ -61,9 +61,10 @@ pub(crate) struct Attestation {
     pub(crate) name: String,
     /// What vouches for its machine.
     pub(crate) technology: String,
-    /// The hash of the TPM's endorsement key.
-    pub(crate) ek_hash: String,
-    /// Who made the TPM, where a maker vouches for it.
+    /// The hash of the TPM's endorsement key, where a TPM does.
+    #[serde(default)]
+    pub(crate) ek_hash: Option<String>,
+    /// Who made what vouches for it, where a maker does.
     #[serde(default)]
     pub(crate) vendor: Option<String>,
     /// When the machine last showed what is compared here.

@@ -44,6 +44,27 @@ impl State {
         .await
     }
 
+    /// Has a confidential guest vouch for an agent from now on; false if the agent is gone, or a TPM vouches for it.
+    ///
+    /// # Errors
+    ///
+    /// The store cannot be written; nothing changed.
+    pub(crate) async fn enter_guest(
+        self: &Arc<Self>,
+        machine: Machine,
+        now: Timestamp,
+    ) -> Result<bool, StoreError> {
+        self.write(|state| async move {
+            let revision = state.store.enter_guest(&machine, now).await?;
+            state.publish(revision, |snapshot| {
+                let machines = Arc::make_mut(&mut snapshot.machines);
+                machines.insert(machine.agent.clone(), Arc::new(machine));
+            });
+            Ok(revision.is_some())
+        })
+        .await
+    }
+
     /// Sets what is expected of an agent's machine; false if none vouches for it.
     ///
     /// # Errors

@@ -23,7 +23,7 @@ pub(crate) use agent::{
 pub(crate) use error::StoreError;
 pub(crate) use exception::ExceptionRecord;
 pub(crate) use lock::Lock;
-pub(crate) use machine::{AllowedEk, KnownTpm, Machine, Reference, Shown};
+pub(crate) use machine::{AllowedEk, KnownGuest, KnownTpm, Machine, Reference, Shown, Voucher};
 pub(crate) use sqlite::SqliteStore;
 
 /// What a store's method gives: boxed, so that the store behind it is chosen at start.
@@ -78,6 +78,9 @@ pub(crate) trait Store: Send + Sync + 'static {
         name: &'a str,
         revocation: &'a Revocation,
     ) -> Answer<'a, Option<AgentChange>>;
+
+    /// Writes the machine of an agent whose confidential guest vouches for it. `None`: no such agent, or a TPM vouches for it.
+    fn enter_guest<'a>(&'a self, machine: &'a Machine, now: Timestamp) -> Answer<'a, Option<u64>>;
 
     /// Notes what an agent's machine showed. Not a change: the revision stays.
     fn shown<'a>(&'a self, agent: &'a str, shown: &'a Shown) -> Answer<'a, ()>;

@@ -48,11 +48,13 @@ impl Show for Attestation {
             .vendor
             .as_deref()
             .unwrap_or("a maker that is not known");
+        let key = self.ek_hash.as_deref().map_or_else(String::new, |hash| {
+            format!(", endorsement key {}", printable(hash))
+        });
         let by = format!(
-            "`{name}`: {}, by {}, endorsement key {}\n",
+            "`{name}`: {}, by {}{key}\n",
             printable(&self.technology),
-            printable(maker),
-            printable(&self.ek_hash)
+            printable(maker)
         );
         format!("{by}{}", self.standing())
     }

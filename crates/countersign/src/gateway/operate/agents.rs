@@ -67,12 +67,11 @@ pub(super) async fn list(State(gateway): State<Arc<Gateway>>) -> Json<Agents> {
         last_seen: agent.last_seen,
         certificate_expires_at: agent.certificate_expires_at,
         channels: open(&agent.name),
-        technology: match snapshot.machines.get(&agent.name) {
-            Some(_) => Technology::Tpm2,
-            None => Technology::Software,
-        }
-        .name()
-        .to_owned(),
+        technology: snapshot
+            .machines
+            .get(&agent.name)
+            .map_or(Technology::Software.name(), |machine| machine.technology())
+            .to_owned(),
         revoked: agent.revoked.as_ref().map(|r| Revocation {
             at: r.at,
             reason: r.reason.clone(),

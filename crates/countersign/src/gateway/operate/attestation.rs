@@ -1,10 +1,9 @@
-//! Machines and their TPMs: which are let in, what they show, what is expected of them.
+//! Machines and their hardware: which TPMs are let in, what machines show, what is expected of them.
 
 use std::sync::Arc;
 
 use axum::extract::{Path, State};
 use axum::{Extension, Json};
-use countersign_attest::Technology;
 use jiff::Timestamp;
 
 use super::Refused;
@@ -168,14 +167,14 @@ fn standing(machine: &Machine) -> Attestation {
     let compared = reference.zip(shown);
     Attestation {
         name: machine.agent.clone(),
-        technology: Technology::Tpm2.name().to_owned(),
-        ek_hash: machine.tpm.ek_hash.clone(),
-        vendor: machine.tpm.vendor.clone(),
+        technology: machine.technology().to_owned(),
+        ek_hash: machine.tpm().map(|tpm| tpm.ek_hash.clone()),
+        vendor: machine.vendor().map(str::to_owned),
         shown_at: shown.map(|shown| shown.at),
         expected_since: reference.map(|reference| reference.at),
         reason: reference.map(|reference| reference.reason.clone()),
         changes: compared.map_or_else(Vec::new, |(reference, shown)| {
-            differences(&reference.state, &shown.state)
+            differences(&machine.vouched_by, &reference.state, &shown.state)
         }),
     }
 }
@@ -189,7 +188,7 @@ fn machine<'s>(snapshot: &'s Snapshot, name: &str) -> Result<&'s Machine, Refuse
             "no-hardware",
             format!("nothing but its own word vouches for the machine of `{name}`"),
         )
-        .with_hint("give its agent a `[tpm]` and let it join by it"),
+        .with_hint("give its agent a `[tpm]` and let it join by it, or an `[evidence]`"),
         false => Refused::not_found("unknown-agent", format!("there is no agent `{name}`"))
             .with_hint("`countersign agents list` shows every agent"),
     })

@@ -102,7 +102,7 @@ async fn enrol_by_tpm(
     tpm: &KnownTpm,
 ) -> Result<EnrolOutcome, RowError> {
     let machine = machine::of_agent(connection, &enrolment.name).await?;
-    let same = machine.is_some_and(|machine| machine.tpm.ek_hash == tpm.ek_hash);
+    let same = machine.is_some_and(|machine| machine.has_endorsement_key(&tpm.ek_hash));
     let holder = rows::agent(connection, &enrolment.name).await?;
     let revoked = holder.as_ref().and_then(|agent| agent.revoked.as_ref());
     if let Some(at) = revoked.map(|revocation| revocation.at) {
@@ -124,7 +124,8 @@ async fn enrol_by_tpm(
     }
 }
 
-/// Enters the agent and what vouches for its machine, in place of whoever had the name.
+/// Enters the agent and what vouches for its machine, in place of whoever had the name. A guest vouches for the key that it showed
+/// evidence with: the same key that asks again goes on having to.
 async fn enter(
     connection: &mut SqliteConnection,
     enrolment: &Enrolment,
@@ -132,7 +133,12 @@ async fn enter(
 ) -> Result<AgentChange, RowError> {
     let (name, now) = (&enrolment.name, enrolment.now);
     let before = machine::of_agent(connection, name).await?;
-    let machine = tpm.map(|tpm| Machine::entered(name, tpm.clone(), before, now));
+    let holder = rows::agent(connection, name).await?;
+    let same = holder.is_some_and(|agent| agent.spki == enrolment.spki);
+    let machine = match tpm {
+        Some(tpm) => Some(Machine::entered(name, tpm.clone(), before, now)),
+        None => before.filter(|before| same && before.tpm().is_none()),
+    };
     machine::enter(connection, name, machine.as_ref()).await?;
     write_agent(connection, Agent::entered(enrolment), now).await
 }

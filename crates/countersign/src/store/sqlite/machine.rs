@@ -1,13 +1,14 @@
-//! Machines whose TPM vouches for an agent, and the endorsement keys that an operator lets in.
+//! Machines whose hardware vouches for an agent, and the endorsement keys that an operator lets in.
 
+use countersign_attest::Technology;
 use jiff::Timestamp;
 use sqlx::sqlite::SqliteRow;
 use sqlx::{Row, SqliteConnection};
 
 use super::RowError;
-use super::rows::{optional_time, time};
+use super::rows::{self, optional_time, time};
 use super::writes::change;
-use crate::store::{AllowedEk, KnownTpm, Machine, Reference, Shown};
+use crate::store::{AllowedEk, KnownGuest, KnownTpm, Machine, Reference, Shown, Voucher};
 
 pub(super) async fn all(connection: &mut SqliteConnection) -> Result<Vec<Machine>, RowError> {
     let rows = sqlx::query("SELECT * FROM machines ORDER BY agent")
@@ -41,16 +42,18 @@ pub(super) async fn enter(
         return Ok(());
     };
     let (shown, reference) = (machine.shown.as_ref(), machine.reference.as_ref());
+    let tpm = machine.tpm();
     sqlx::query(
         "INSERT OR REPLACE INTO machines
-             (agent, ek_hash, vendor, ak_public, enrolled_at, clock, shown, shown_at,
+             (agent, technology, ek_hash, vendor, ak_public, enrolled_at, clock, shown, shown_at,
               reference, reference_at, reference_by, reference_reason)
-         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
     )
     .bind(agent)
-    .bind(&machine.tpm.ek_hash)
-    .bind(&machine.tpm.vendor)
-    .bind(&machine.tpm.ak_public)
+    .bind(machine.technology())
+    .bind(tpm.map_or("", |tpm| tpm.ek_hash.as_str()))
+    .bind(machine.vendor())
+    .bind(tpm.map_or(&[][..], |tpm| tpm.ak_public.as_slice()))
     .bind(machine.enrolled_at.as_millisecond())
     .bind(&machine.clock)
     .bind(shown.map(|shown| &shown.state))
@@ -62,6 +65,23 @@ pub(super) async fn enter(
     .execute(connection)
     .await?;
     Ok(())
+}
+
+/// Writes the machine of an agent whose guest vouches for it; nothing where the agent is gone, or a TPM vouches for it by now.
+pub(super) async fn enter_guest(
+    connection: &mut SqliteConnection,
+    machine: &Machine,
+    now: Timestamp,
+) -> Result<Option<u64>, RowError> {
+    let known = rows::agent(connection, &machine.agent).await?.is_some();
+    let before = of_agent(connection, &machine.agent).await?;
+    if !known || before.is_some_and(|before| before.tpm().is_some()) {
+        return Ok(None);
+    }
+    enter(connection, &machine.agent, Some(machine)).await?;
+    change(connection, "machine", &machine.agent, now)
+        .await
+        .map(Some)
 }
 
 /// Notes what a machine showed. Not a change: the revision stays.
@@ -170,11 +190,7 @@ fn read(row: &SqliteRow) -> Result<Machine, RowError> {
     let reference = reference.zip(optional_time(row, "reference_at")?);
     Ok(Machine {
         agent: row.try_get("agent")?,
-        tpm: KnownTpm {
-            ek_hash: row.try_get("ek_hash")?,
-            vendor: row.try_get("vendor")?,
-            ak_public: row.try_get("ak_public")?,
-        },
+        vouched_by: voucher(row)?,
         enrolled_at: time(row, "enrolled_at")?,
         clock: row.try_get("clock")?,
         shown: shown
@@ -189,6 +205,19 @@ fn read(row: &SqliteRow) -> Result<Machine, RowError> {
     })
 }
 
+fn voucher(row: &SqliteRow) -> Result<Voucher, RowError> {
+    let technology: String = row.try_get("technology")?;
+    let vendor = row.try_get("vendor")?;
+    if technology != Technology::Tpm2.name() {
+        return Ok(Voucher::Guest(KnownGuest { technology, vendor }));
+    }
+    Ok(Voucher::Tpm(KnownTpm {
+        ek_hash: row.try_get("ek_hash")?,
+        vendor,
+        ak_public: row.try_get("ak_public")?,
+    }))
+}
+
 #[cfg(test)]
 mod tests {
     use std::path::Path;
@@ -198,7 +227,7 @@ mod tests {
 
     use super::*;
     use crate::store::sqlite::SqliteStore;
-    use crate::store::{EnrolOutcome, Enrolment, EntersBy, Revocation, Store};
+    use crate::store::{EnrolOutcome, Enrolment, EntersBy, JoinToken, Revocation, Store};
 
     fn at(second: i64) -> Timestamp {
         Timestamp::from_second(1_800_000_000 + second).unwrap()
@@ -332,5 +361,59 @@ mod tests {
         };
         check(&store, &by_token, "enrolled").await;
         assert_eq!(store.load().await.unwrap().machines, []);
+    }
+
+    #[tokio::test]
+    async fn a_guest_vouches_for_its_key_until_another_has_the_name() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = store(&folder).await;
+        let token = |id: &str| JoinToken {
+            id: id.to_owned(),
+            name: "edge".to_owned(),
+            replaces: true,
+            created_at: at(0),
+            created_by: 1000,
+            expires_at: at(100),
+        };
+        let by = |id: &str, key, now| Enrolment {
+            by: EntersBy::Token(id.to_owned(), None),
+            ..enrolment(0, key, now)
+        };
+        store.create_join(&token("one")).await.unwrap();
+        store.create_join(&token("two")).await.unwrap();
+        check(&store, &by("one", 7, 1), "enrolled").await;
+        let machine = guest();
+        assert!(store.enter_guest(&machine, at(2)).await.unwrap().is_some());
+        store.expect("edge", &expected("{}")).await.unwrap();
+        let machine = Machine {
+            reference: Some(expected("{}")),
+            ..machine
+        };
+        check(&store, &by("one", 7, 3), "repeated").await;
+        assert_eq!(store.load().await.unwrap().machines, [machine]);
+        check(&store, &by("two", 8, 4), "enrolled").await;
+        assert_eq!(store.load().await.unwrap().machines, []);
+    }
+
+    #[tokio::test]
+    async fn a_guest_vouches_for_nobody_whom_a_tpm_vouches_for_or_who_is_not_there() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = store(&folder).await;
+        assert_eq!(store.enter_guest(&guest(), at(0)).await.unwrap(), None);
+        check(&store, &enrolment(1, 7, 1), "enrolled").await;
+        assert_eq!(store.enter_guest(&guest(), at(2)).await.unwrap(), None);
+        assert!(store.load().await.unwrap().machines[0].tpm().is_some());
+    }
+
+    fn guest() -> Machine {
+        let guest = KnownGuest {
+            technology: "sev-snp".to_owned(),
+            vendor: Some("AMD".to_owned()),
+        };
+        let shown = Shown {
+            state: "{}".to_owned(),
+            at: at(2),
+        };
+        Machine::guest("edge", guest, shown, None)
     }
 }

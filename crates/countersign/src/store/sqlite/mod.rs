@@ -17,8 +17,8 @@ use sqlx::{Sqlite, SqliteConnection, SqlitePool};
 use super::lock::Lock;
 use super::{
     AgentChange, AllowedEk, Answer, BearerToken, BundleDocument, Contents, EnrolOutcome, Enrolment,
-    ExceptionRecord, GrantRecord, Initial, JoinToken, Reference, Renewal, Revocation, SealedSecret,
-    SecretKind, Shown, Store, StoreError,
+    ExceptionRecord, GrantRecord, Initial, JoinToken, Machine, Reference, Renewal, Revocation,
+    SealedSecret, SecretKind, Shown, Store, StoreError,
 };
 
 mod bearer;
@@ -245,6 +245,10 @@ impl Store for SqliteStore {
         revocation: &'a Revocation,
     ) -> Answer<'a, Option<AgentChange>> {
         transaction!(self, enrolment::revoke, name, revocation)
+    }
+
+    fn enter_guest<'a>(&'a self, machine: &'a Machine, now: Timestamp) -> Answer<'a, Option<u64>> {
+        transaction!(self, machine::enter_guest, machine, now)
     }
 
     fn shown<'a>(&'a self, agent: &'a str, shown: &'a Shown) -> Answer<'a, ()> {
