@@ -175,6 +175,21 @@ impl<V: Version, P: Purpose> fmt::Debug for UntrustedToken<V, P> {
 }
 
 /// An authentic token's payload as bytes. No rule about claims has been applied to it.
+///
+/// ```
+/// use countersign_paseto::{Claims, Key, Local, Rules, SystemRandom, TokenError, UntrustedToken, V4};
+/// use jiff::{SignedDuration, Timestamp};
+///
+/// let (key, now) = (Key::<V4, Local>::generate(&SystemRandom)?, Timestamp::now());
+/// let token = Claims::new(()).expires_at(now + SignedDuration::from_mins(5)).mint(&key, &SystemRandom)?;
+///
+/// let an_hour_later = now + SignedDuration::from_hours(1);
+/// let opened = UntrustedToken::parse(&token)?.open(&key)?;
+/// assert!(opened.payload().starts_with(b"{\"exp\":"));
+/// let expired = opened.check::<()>(&Rules::new(), an_hour_later);
+/// assert!(matches!(expired, Err(TokenError::Claim(_))));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub struct VerifiedPayload {
     body: Vec<u8>,
     payload: Range<usize>,

@@ -22,6 +22,17 @@ use crate::version::{
 /// Version 3, of NIST's algorithms: AES-256-CTR and HMAC-SHA-384, ECDSA over P-384 with SHA-384.
 ///
 /// Local tokens are safe against quantum computers, public ones are not.
+///
+/// ```
+/// use countersign_paseto::{Claims, Key, Rules, Secret, SystemRandom, UntrustedToken, V3};
+/// use jiff::{SignedDuration, Timestamp};
+///
+/// let (secret, now) = (Key::<V3, Secret>::generate(&SystemRandom)?, Timestamp::now());
+/// let token = Claims::new(()).expires_at(now + SignedDuration::from_mins(5)).mint(&secret, &SystemRandom)?;
+/// assert!(token.starts_with("v3.public."));
+/// UntrustedToken::parse(&token)?.verify::<()>(&secret.public(), &Rules::new(), now)?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum V3 {}
 
