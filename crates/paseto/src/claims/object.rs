@@ -132,7 +132,8 @@ impl<'de> Entries<'de> {
 
     /// RFC 8259 section 2. There is nearly never any.
     fn skip_space(&mut self) {
-        if self.rest.starts_with(|next| next <= ' ') {
+        let next = self.rest.as_bytes().first();
+        if next.is_some_and(|byte| *byte <= b' ') {
             self.rest = self.rest.trim_start_matches([' ', '\t', '\n', '\r']);
         }
     }
