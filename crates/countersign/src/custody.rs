@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use countersign_channel::Profile;
 use countersign_channel::identity::TrustDomain;
-use countersign_hsm::HsmError;
+use countersign_hsm::{HsmError, Pkcs11Uri};
 use countersign_paseto::KeyId;
 use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
@@ -18,8 +18,8 @@ use crate::authority::{self, AuthorityService, AuthorityServiceError};
 use crate::bearer::BearerTokens;
 use crate::config::{IdentityVersion, KeysConfig};
 use crate::enrolment::EnrolmentService;
-use crate::hardware::Hardware;
-use crate::identity::{IdentityTokens, UnfitIdentityKey};
+use crate::hardware::{Hardware, NewKeyError};
+use crate::identity::{IdentityTokens, Signing, UnfitIdentityKey};
 use crate::report::{Report, with_sources};
 use crate::root_key::{RootKey, RootKeyError};
 use crate::rotation::RotationError;
@@ -73,6 +73,9 @@ pub(crate) enum CustodyError {
     /// A key in a PKCS#11 token does not sign identity tokens.
     #[error(transparent)]
     IdentityKey(#[from] UnfitIdentityKey),
+    /// A key that a new configuration names cannot be used.
+    #[error(transparent)]
+    NewKey(#[from] NewKeyError),
     /// The authority cannot be used.
     #[error(transparent)]
     Authority(#[from] AuthorityServiceError),
@@ -95,6 +98,7 @@ impl Report for CustodyError {
             Self::RootKey(error) => error.hint(),
             Self::Hardware(error) => error.hint(),
             Self::IdentityKey(error) => error.hint(),
+            Self::NewKey(error) => error.hint(),
             Self::Authority(error) => error.hint(),
             Self::Audit(error) => error.hint(),
             Self::OtherTrustDomain { stored, .. } => Some(format!(
@@ -109,7 +113,6 @@ impl From<RotationError> for CustodyError {
         match error {
             RotationError::Root(error) => Self::RootKey(error),
             RotationError::Store(error) => Self::Store(error),
-            RotationError::Elsewhere(error) => Self::IdentityKey(error),
         }
     }
 }
@@ -134,8 +137,8 @@ impl Custody {
         let authority = Arc::new(authority);
         let access = AccessTokens::load(config.trust_domain.clone(), &state, &root, &secrets)?;
         let access = Arc::new(access);
-        let in_token = hardware.identity.as_ref();
-        let identity = IdentityTokens::load(&config.trust_domain, keeping, in_token, &secrets)?;
+        let signing = Signing::new(config.identity, hardware.identity.clone())?;
+        let identity = IdentityTokens::load(&config.trust_domain, keeping, &secrets)?;
         let acme = Acme::load(&state, &root, &secrets)?;
         let enrolment = EnrolmentService::load(
             (&state, &root),
@@ -159,14 +162,36 @@ impl Custody {
             hardware: Arc::new(hardware),
             root,
         };
-        let version = config.identity;
-        custody.prepare(&config.profiles, version, now).await?;
-        custody.identity.sign_with(version);
+        custody.prepare(&config.profiles, &signing, now).await?;
+        custody.identity.sign_with(signing);
         Ok(custody)
     }
 
-    /// Makes ready for listeners with these profiles and identity tokens of this version: at start, and before a reload
-    /// takes effect.
+    /// What another configuration has sign identity tokens. Where it names the same keys, `uris` is none and no token is asked.
+    ///
+    /// # Errors
+    ///
+    /// A key is not there or does not sign them, or its token was not opened at the start.
+    pub(crate) async fn signing(
+        &self,
+        version: IdentityVersion,
+        uris: Option<&[Pkcs11Uri]>,
+    ) -> Result<Signing, CustodyError> {
+        let keys = match uris.map(<[_]>::to_vec) {
+            None => self.identity.signing().keys().to_vec(),
+            Some(uris) => {
+                let hardware = Arc::clone(&self.hardware);
+                let found = tokio::task::spawn_blocking(move || hardware.signing_keys(&uris));
+                found
+                    .await
+                    .expect("it does not panic, and nobody cancels it")?
+            }
+        };
+        Ok(Signing::new(version, keys)?)
+    }
+
+    /// Makes ready for listeners with these profiles and for what signs identity tokens: at start, and before a reload takes
+    /// effect.
     ///
     /// # Errors
     ///
@@ -174,7 +199,7 @@ impl Custody {
     pub(crate) async fn prepare(
         &self,
         profiles: &[Profile],
-        identity: IdentityVersion,
+        signing: &Signing,
         now: Timestamp,
     ) -> Result<(), CustodyError> {
         let before = self.authority.trust().version();
@@ -191,7 +216,7 @@ impl Custody {
             self.rotated("join", self.enrolment.rings().want(version, now).await?);
             self.rotated("bearer", self.bearers.rings().want(version, now).await?);
         }
-        self.rotated("identity", self.identity.prepare(identity, now).await?);
+        self.rotated("identity", self.identity.prepare(signing, now).await?);
         Ok(())
     }
 

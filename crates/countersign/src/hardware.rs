@@ -20,8 +20,8 @@ pub(crate) struct Hardware {
     pub(crate) root: Protection,
     /// Issues certificates.
     pub(crate) authority: Option<SigningKey>,
-    /// Signs identity tokens.
-    pub(crate) identity: Option<SigningKey>,
+    /// The first signs identity tokens, at the start.
+    pub(crate) identity: Vec<SigningKey>,
 }
 
 impl Hardware {
@@ -41,10 +41,27 @@ impl Hardware {
         if let Some(uri) = &config.authority {
             hardware.authority = Some(hardware.token(uri)?.signing_key(uri)?);
         }
-        if let Some(uri) = &config.identity {
-            hardware.identity = Some(hardware.token(uri)?.signing_key(uri)?);
+        for uri in &config.identity {
+            let key = hardware.token(uri)?.signing_key(uri)?;
+            hardware.identity.push(key);
         }
         Ok(hardware)
+    }
+
+    /// Finds keys in the tokens that are open. Blocks for as long as the modules do.
+    ///
+    /// # Errors
+    ///
+    /// A key is missing, or in another token: each is opened and watched from the start.
+    pub(crate) fn signing_keys(&self, uris: &[Pkcs11Uri]) -> Result<Vec<SigningKey>, NewKeyError> {
+        let find = |uri: &Pkcs11Uri| {
+            let token = self.tokens.iter().find(|token| token.holds(uri));
+            let token = token.ok_or_else(|| NewKeyError::NotOpen {
+                token: uri.token.to_string(),
+            })?;
+            Ok(token.signing_key(uri)?)
+        };
+        uris.iter().map(find).collect()
     }
 
     /// Each token, with what is known of it.
@@ -94,12 +111,12 @@ impl Hardware {
         profiles: &[Profile],
     ) -> Vec<(&'static str, String)> {
         let sealed = || "the store, sealed under the root key".to_owned();
-        let place = |key: &Option<SigningKey>| key.as_ref().map_or_else(sealed, in_token);
+        let place = |key: Option<&SigningKey>| key.map_or_else(sealed, in_token);
         let mut places = vec![
             ("root", self.root.place(root_key_file)),
             ("trust domain", sealed()),
-            ("authority", place(&self.authority)),
-            ("identity tokens", place(&self.identity)),
+            ("authority", place(self.authority.as_ref())),
+            ("identity tokens", place(self.identity.first())),
             ("access, join and bearer tokens", sealed()),
         ];
         let in_token = self.authority.as_ref().and_then(AuthorityKey::algorithm);
@@ -117,6 +134,30 @@ impl Hardware {
         let token = Token::open(uri)?;
         self.tokens.push(token.clone());
         Ok(token)
+    }
+}
+
+/// Why a key cannot be taken while the gateway runs.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub(crate) enum NewKeyError {
+    /// It is missing, or its token is gone.
+    #[error(transparent)]
+    Hsm(#[from] HsmError),
+    /// Its token is not open.
+    #[error("the PKCS#11 token `{token}` is not in use, and only a start opens one")]
+    NotOpen {
+        /// What it is called in the URI.
+        token: String,
+    },
+}
+
+impl Report for NewKeyError {
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::Hsm(error) => error.hint(),
+            Self::NotOpen { .. } => Some("restart the gateway".to_owned()),
+        }
     }
 }
 

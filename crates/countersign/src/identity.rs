@@ -7,6 +7,7 @@
 mod cache;
 mod elsewhere;
 mod published;
+mod signing;
 
 use std::fmt::Display;
 use std::sync::Arc;
@@ -14,20 +15,19 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use countersign_channel::identity::TrustDomain;
-use countersign_hsm::SigningKey;
 use countersign_paseto::{Claims, KeyId, MintError, SystemRandom};
 use countersign_policy::{Appraisal, AppraisalResult, Facts, Principal};
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 
 pub(crate) use self::cache::IdentityCache;
-use self::elsewhere::Elsewhere;
 pub(crate) use self::elsewhere::{IdentityError, UnfitIdentityKey};
 #[cfg(test)]
 pub(crate) use self::published::IdentityKey;
 pub(crate) use self::published::PublishedKeys;
+pub(crate) use self::signing::Signing;
 use crate::config::IdentityVersion;
-use crate::root_key::RootKey;
+use crate::root_key::{RootKey, RootKeyError};
 use crate::rotation::{KeyForm, RotatingRing, RotationError, Schedule};
 use crate::state::State;
 use crate::store::{SealedSecret, SecretKind};
@@ -36,9 +36,7 @@ use crate::store::{SealedSecret, SecretKind};
 pub(crate) struct IdentityTokens {
     v4: RotatingRing,
     v5: RotatingRing,
-    /// Signs instead of both, where the configuration names a key that lives elsewhere.
-    elsewhere: Option<Elsewhere>,
-    version: ArcSwap<IdentityVersion>,
+    signing: ArcSwap<Signing>,
     issuer: String,
 }
 
@@ -95,26 +93,16 @@ struct ChannelClaims<'a> {
 }
 
 impl IdentityTokens {
-    /// Opens the key rings of identity tokens. They are [prepared](Self::prepare) before one signs. With a key `in_token`,
-    /// that one signs, and the rings are there for tokens from before.
+    /// Opens the key rings of identity tokens. They are [prepared](Self::prepare) before one signs.
     ///
     /// # Errors
     ///
-    /// A key in the store does not open, or the one in the token signs no version.
+    /// A key in the store does not open.
     pub(crate) fn load(
         trust_domain: &TrustDomain,
         (state, root): (&Arc<State>, &Arc<RootKey>),
-        in_token: Option<&SigningKey>,
         secrets: &[SealedSecret],
-    ) -> Result<Self, RotationError> {
-        let elsewhere = match in_token {
-            None => None,
-            Some(key) => {
-                let found = key.public_key().algorithm();
-                let signer = Elsewhere::new(key);
-                Some(signer.ok_or_else(|| elsewhere::unfit(found, IdentityVersion::default()))?)
-            }
-        };
+    ) -> Result<Self, RootKeyError> {
         let ring = |form| {
             let parts = (Arc::clone(state), Arc::clone(root));
             RotatingRing::load((SecretKind::IdentityKey, form), SCHEDULE, parts, secrets)
@@ -122,8 +110,7 @@ impl IdentityTokens {
         Ok(Self {
             v4: ring(KeyForm::V4Secret)?,
             v5: ring(KeyForm::V5Secret)?,
-            elsewhere,
-            version: ArcSwap::default(),
+            signing: ArcSwap::default(),
             issuer: format!("spiffe://{trust_domain}"),
         })
     }
@@ -157,10 +144,11 @@ impl IdentityTokens {
         .not_before(now)
         .expires_at(now + LIFETIME)
         .token_id(crate::random::id());
-        if let Some(elsewhere) = &self.elsewhere {
+        let signing = self.signing.load_full();
+        if let Some(elsewhere) = signing.elsewhere() {
             return elsewhere.mint(&claims).await;
         }
-        let rings = self.rings(**self.version.load());
+        let rings = self.rings(signing.version());
         let mut signing = rings.iter().filter(|ring| ring.mints_until(now).is_some());
         let ring = signing.next().ok_or(MintError::NoCurrentKey { now })?;
         // No implicit assertion: these keys sign nothing else, and not every library has assertions.
@@ -169,39 +157,47 @@ impl IdentityTokens {
 
     /// The keys that verify what was and will be minted, for whoever asks.
     pub(crate) fn published(&self, now: Timestamp) -> PublishedKeys {
+        self.published_with(&self.signing.load(), now)
+    }
+
+    /// The same, once `signing` is in force.
+    pub(crate) fn published_with(&self, signing: &Signing, now: Timestamp) -> PublishedKeys {
         let rings = [&self.v4, &self.v5].into_iter();
         let keys = rings.flat_map(|ring| ring.keys().keys().published(now));
         let mut published = PublishedKeys::new(&self.issuer, keys);
-        let elsewhere = self.elsewhere.as_ref().map(Elsewhere::published);
-        published.keys.splice(0..0, elsewhere);
+        published.keys.splice(0..0, signing.published());
         published
     }
 
-    /// Makes sure that there are keys of a version. Those of another go on signing until verifiers have had the time to
+    /// Makes sure that there are keys that sign. Those of another version go on signing until verifiers have had the time to
     /// fetch the new ones. Gives the ids of new keys.
     ///
     /// # Errors
     ///
-    /// The store cannot be written, or the key that signs lives elsewhere and is of another version.
+    /// The store cannot be written.
     pub(crate) async fn prepare(
         &self,
-        version: IdentityVersion,
+        signing: &Signing,
         now: Timestamp,
     ) -> Result<Vec<KeyId>, RotationError> {
-        if let Some(elsewhere) = &self.elsewhere {
-            elsewhere.check(version)?;
+        if signing.elsewhere().is_some() {
             return Ok(Vec::new());
         }
-        let [ring, other] = self.rings(version);
+        let [ring, other] = self.rings(signing.version());
         let begins = other
             .mints_until(now)
             .map_or(now, |until| until.min(now + SCHEDULE.ahead));
         ring.extend(now, begins).await
     }
 
-    /// From now on tokens are of this version, or will be as soon as a key of it signs.
-    pub(crate) fn sign_with(&self, version: IdentityVersion) {
-        self.version.store(Arc::new(version));
+    /// What signs now.
+    pub(crate) fn signing(&self) -> Arc<Signing> {
+        self.signing.load_full()
+    }
+
+    /// From now on this signs; a version that is drawn as soon as a key of it does.
+    pub(crate) fn sign_with(&self, signing: Signing) {
+        self.signing.store(Arc::new(signing));
     }
 
     /// Lets keys take turns. Gives the ids of new ones.
@@ -210,7 +206,7 @@ impl IdentityTokens {
     ///
     /// The store cannot be written.
     pub(crate) async fn rotate(&self, now: Timestamp) -> Result<Vec<KeyId>, RotationError> {
-        let added = self.prepare(**self.version.load(), now).await?;
+        let added = self.prepare(&self.signing(), now).await?;
         self.v4.drop_ended(now).await?;
         self.v5.drop_ended(now).await?;
         Ok(added)

@@ -11,7 +11,6 @@ use countersign_paseto::{
 use jiff::{SignedDuration, Timestamp};
 use zeroize::Zeroizing;
 
-use crate::identity::UnfitIdentityKey;
 use crate::root_key::{RootKey, RootKeyError};
 use crate::state::State;
 use crate::store::{SealedSecret, SecretKind, StoreError};
@@ -62,9 +61,6 @@ pub(crate) enum RotationError {
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// The key that signs lives elsewhere, and signs another version.
-    #[error(transparent)]
-    Elsewhere(#[from] UnfitIdentityKey),
 }
 
 impl RotatingRing {

@@ -6,7 +6,7 @@ use countersign_hsm::Pkcs11Uri;
 
 use super::error::ConfigError;
 use super::key::key;
-use super::kind::{PKCS11, ROOT_PROTECTION};
+use super::kind::{PKCS11, PKCS11S, ROOT_PROTECTION};
 use super::reader::Table;
 
 /// Where keys live.
@@ -16,8 +16,9 @@ pub(crate) struct KeysConfig {
     pub(crate) root: RootProtection,
     /// The key that issues certificates; drawn and sealed in the store when absent.
     pub(crate) authority: Option<Pkcs11Uri>,
-    /// The key that signs identity tokens; drawn, sealed in the store and replaced each week when absent.
-    pub(crate) identity: Option<Pkcs11Uri>,
+    /// The key that signs identity tokens, and others that are published; drawn, sealed in the store and replaced each week
+    /// when absent.
+    pub(crate) identity: Vec<Pkcs11Uri>,
 }
 
 /// What protects the root key in its file.
@@ -48,8 +49,8 @@ impl KeysConfig {
         );
         let identity = key(
             "identity",
-            &PKCS11,
-            "the key that signs identity tokens: Ed25519 for `v4`, ML-DSA-87 for `v5`",
+            &PKCS11S,
+            "the key that signs identity tokens: Ed25519 for `v4`, ML-DSA-87 for `v5`; of several the first signs, and all are published. A reload takes keys of the PKCS#11 tokens that the start opened",
         );
         let root = root.absent("the file's mode alone protects it");
         let authority = authority.absent("drawn, and sealed under the root key");
@@ -57,7 +58,7 @@ impl KeysConfig {
         let keys = Self {
             root: table.find(root.until_restart())?.unwrap_or_default(),
             authority: table.find(authority.until_restart())?,
-            identity: table.find(identity.until_restart())?,
+            identity: table.find(identity)?.unwrap_or_default(),
         };
         table.finish().map(|()| keys)
     }

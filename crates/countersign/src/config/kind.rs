@@ -377,6 +377,21 @@ pub(super) static PKCS11: Kind<Pkcs11Uri> = Kind {
     },
 };
 
+/// One key, or several: the next one beside the one before.
+pub(super) static PKCS11S: Kind<Vec<Pkcs11Uri>> = Kind {
+    name: "a `pkcs11:` URI (RFC 7512), or a list of them",
+    parse: |value| match value.as_array() {
+        None => (PKCS11.parse)(value).map(|uri| vec![uri]),
+        Some(array) if array.is_empty() => Err(PKCS11S.name.to_owned()),
+        Some(array) => {
+            let uris = array
+                .iter()
+                .map(|element| (PKCS11.parse)(element.get_ref()));
+            uris.collect()
+        }
+    },
+};
+
 pub(super) static ROOT_PROTECTION: Kind<RootProtection> = Kind {
     name: "a `pkcs11:` URI (RFC 7512), `password:` and the absolute path of a file with a password, or `tpm:` and a TPM's device",
     parse: |value| {

@@ -17,7 +17,6 @@ impl GatewayConfig {
             ("root_key_file", self.root_key_file == next.root_key_file),
             ("keys.root", self.keys.root == next.keys.root),
             ("keys.authority", self.keys.authority == next.keys.authority),
-            ("keys.identity", self.keys.identity == next.keys.identity),
             ("store.file", self.store_file == next.store_file),
             ("operate.socket", self.operate == next.operate),
             ("telemetry.address", self.telemetry == next.telemetry),

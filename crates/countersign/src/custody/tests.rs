@@ -145,7 +145,7 @@ async fn a_profile_with_another_anchor_makes_a_new_version_of_the_bundle() {
     let custody = Custody::open(&config, now()).await.unwrap();
     assert!(custody.authority.svid(Profile::FipsHybridV1).is_none());
     custody
-        .prepare(&[Profile::HybridHighV1], IdentityVersion::V4, now())
+        .prepare(&[Profile::HybridHighV1], &Signing::default(), now())
         .await
         .unwrap();
     assert_eq!(
@@ -154,7 +154,7 @@ async fn a_profile_with_another_anchor_makes_a_new_version_of_the_bundle() {
         "the same anchor issues for both"
     );
     custody
-        .prepare(&[Profile::FipsHybridV1], IdentityVersion::V4, now())
+        .prepare(&[Profile::FipsHybridV1], &Signing::default(), now())
         .await
         .unwrap();
     let trust = custody.authority.trust();

@@ -17,7 +17,7 @@ use super::error::GatewayError;
 use super::live::LiveChannel;
 use super::{Gateway, dispatch};
 use crate::config::IdentityConfig;
-use crate::identity::PublishedKeys;
+use crate::identity::{PublishedKeys, Signing};
 
 /// Whether a request asks for the keys.
 pub(super) fn are_asked_for(request: &Parts) -> bool {
@@ -49,16 +49,21 @@ pub(super) fn answer(gateway: &Gateway) -> Response<Bytes> {
 }
 
 impl Gateway {
-    /// Writes the keys to the file that a configuration names, unless it holds them.
+    /// Writes the keys of what signs to the file that a configuration names, unless it holds them.
     ///
     /// # Errors
     ///
     /// The file cannot be written.
-    pub(super) fn keep_keys_file(&self, config: &IdentityConfig) -> Result<(), GatewayError> {
+    pub(super) fn keep_keys_file(
+        &self,
+        config: &IdentityConfig,
+        signing: &Signing,
+    ) -> Result<(), GatewayError> {
         let Some(file) = &config.keys_file else {
             return Ok(());
         };
-        let keys = self.custody.identity.published(Timestamp::now());
+        let identity = &self.custody.identity;
+        let keys = identity.published_with(signing, Timestamp::now());
         keep(file, &keys).map_err(|source| GatewayError::KeysFile {
             file: file.clone(),
             source,
@@ -71,7 +76,8 @@ pub(super) async fn follow(gateway: &Gateway) {
     let mut looks = tokio::time::interval(LOOK_AGAIN);
     loop {
         looks.tick().await;
-        if let Err(error) = gateway.keep_keys_file(&gateway.running().config.identity) {
+        let signing = gateway.custody.identity.signing();
+        if let Err(error) = gateway.keep_keys_file(&gateway.running().config.identity, &signing) {
             tracing::error!(%error, "services may come to miss a key of identity tokens");
         }
     }

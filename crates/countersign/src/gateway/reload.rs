@@ -50,11 +50,13 @@ impl Gateway {
         let before = Some(running.services.as_ref());
         let next = Running::build(config, &snapshot, before, &self.metrics)?;
         // What reads files has come first: preparing may draw keys, and they stay if something fails after.
-        let identity = &next.config.identity;
+        let (identity, keys) = (&next.config.identity, &next.config.keys.identity);
+        let changed = (running.config.keys.identity != *keys).then_some(keys.as_slice());
+        let signing = self.custody.signing(identity.version, changed).await?;
         self.custody
-            .prepare(&next.config.profiles(), identity.version, Timestamp::now())
+            .prepare(&next.config.profiles(), &signing, Timestamp::now())
             .await?;
-        self.keep_keys_file(identity)?;
+        self.keep_keys_file(identity, &signing)?;
         let prepare = |(one, certificates)| {
             listener::prepare(&next, one, certificates, &self.custody.authority)
         };
@@ -70,7 +72,7 @@ impl Gateway {
             .audit
             .change(next.config.audit.when_unwritable());
         next.services.watch();
-        self.custody.identity.sign_with(identity.version);
+        self.custody.identity.sign_with(signing);
         self.running.store(Arc::new(next));
         self.show_certificates();
         for (acceptor, settings) in self.acceptors.iter().zip(prepared) {

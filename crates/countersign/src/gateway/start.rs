@@ -245,7 +245,8 @@ async fn open(
     gateway
         .metrics
         .watch_certificates(Arc::clone(&gateway.shown));
-    gateway.keep_keys_file(&config.identity)?;
+    let signing = gateway.custody.identity.signing();
+    gateway.keep_keys_file(&config.identity, &signing)?;
     let tokens = gateway.custody.hardware.tokens();
     gateway.metrics.watch_key_tokens(tokens.collect());
     show_upstreams(&gateway);

@@ -42,6 +42,11 @@ fn after(seconds: i64) -> Timestamp {
     start() + SignedDuration::from_secs(seconds)
 }
 
+/// Tokens of a version, signed by keys that are drawn.
+fn drawn(version: IdentityVersion) -> Signing {
+    Signing::new(version, Vec::new()).unwrap()
+}
+
 /// Facts of an anonymous client that came from this address.
 fn facts(last: u8) -> Facts {
     Facts::anonymous(ChannelFacts {
@@ -230,18 +235,20 @@ async fn another_version_signs_once_verifiers_could_fetch_its_key_and_the_one_be
         token[..10].to_owned()
     };
     identity
-        .prepare(IdentityVersion::V5, start())
+        .prepare(&drawn(IdentityVersion::V5), start())
         .await
         .unwrap();
-    identity.sign_with(IdentityVersion::V5);
+    identity.sign_with(drawn(IdentityVersion::V5));
     let day = 24 * 60 * 60;
     for seconds in (0..day).step_by(60 * 60) {
         identity.rotate(after(seconds)).await.unwrap();
         assert_eq!(header(seconds).await, "v4.public.");
     }
     assert_eq!(header(day).await, "v5.public.");
-    let added = identity.prepare(IdentityVersion::V4, after(day)).await;
+    let added = identity
+        .prepare(&drawn(IdentityVersion::V4), after(day))
+        .await;
     assert_eq!(added.unwrap(), []);
-    identity.sign_with(IdentityVersion::V4);
+    identity.sign_with(drawn(IdentityVersion::V4));
     assert_eq!(header(day).await, "v4.public.");
 }

@@ -1,6 +1,7 @@
 //! Keys in a PKCS#11 token, of SoftHSM and of a module with ML-DSA, with the gateway and an agent as they are shipped.
 
 mod authority;
+mod identity;
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
