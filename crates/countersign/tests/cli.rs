@@ -1,7 +1,7 @@
 //! The command line as people meet it: each file in `tests/cli/` holds cases with arguments, files, what a gateway would answer, and
 //! what has to come out.
 //!
-//! In expected text, `[..]` stands for anything within a line.
+//! In expected text, `[..]` stands for anything within a line. `FOLDER` is the folder, in arguments and in both texts.
 
 #![expect(
     clippy::unwrap_used,
@@ -11,7 +11,7 @@
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::thread::JoinHandle;
 use std::{collections::BTreeMap, fs};
@@ -41,6 +41,8 @@ struct Case {
     mode: u32,
     #[serde(default)]
     stdin: String,
+    /// Keys in a PKCS#11 token `gateway`, of SoftHSM at `MODULE`, and their algorithms.
+    hsm: Option<BTreeMap<String, String>>,
     /// A gateway that listens on `gateway.sock` in the folder for one request.
     gateway: Option<Exchange>,
     exit: i32,
@@ -62,6 +64,8 @@ struct Exchange {
     /// Nothing: the gateway hangs up.
     answer: Option<String>,
 }
+
+const SOFTHSM: &str = "/usr/lib/softhsm/libsofthsm2.so";
 
 fn ok() -> u16 {
     200
@@ -111,6 +115,16 @@ fn tokens_are_minted_verified_and_inspected() {
     check_file("token.toml");
 }
 
+#[test]
+fn keys_in_a_token_are_made_and_shown() {
+    if Path::new(SOFTHSM).exists() {
+        return check_file("hsm.toml");
+    }
+    let set = |name, value| std::env::var_os(name).is_some_and(|found| found == value);
+    let required = set("CI", "true") || set("COUNTERSIGN_REQUIRE_ALL", "1");
+    assert!(!required, "SoftHSM is not installed (Debian: softhsm2)");
+}
+
 fn check_file(file: &str) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("tests/cli")
@@ -128,6 +142,9 @@ fn failure(case: &Case) -> Option<String> {
         fs::write(&file, text).unwrap();
         fs::set_permissions(&file, fs::Permissions::from_mode(case.mode)).unwrap();
     }
+    if let Some(keys) = &case.hsm {
+        fill_token(folder.path(), keys);
+    }
     let gateway = case
         .gateway
         .clone()
@@ -143,6 +160,7 @@ fn failure(case: &Case) -> Option<String> {
         ("stdout", &case.stdout, stdout),
         ("stderr", &case.stderr, stderr),
     ] {
+        let found = found.replace(&folder.path().display().to_string(), "FOLDER");
         if !matches(expected, &found) {
             wrong.push(format!("{stream} should be\n{expected}\nbut is\n{found}"));
         }
@@ -154,11 +172,13 @@ fn failure(case: &Case) -> Option<String> {
 }
 
 fn run(case: &Case, folder: &Path) -> (Option<i32>, String, String) {
+    let args = case.args.iter().map(|arg| placed(arg, folder));
     let mut child = Command::new(env!("CARGO_BIN_EXE_countersign"))
-        .args(&case.args)
+        .args(args)
         .current_dir(folder)
         .env_clear()
         .envs(&case.env)
+        .envs(case.hsm.as_ref().map(|_| token_in(folder)))
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -173,6 +193,46 @@ fn run(case: &Case, folder: &Path) -> (Option<i32>, String, String) {
         text(output.stdout),
         text(output.stderr),
     )
+}
+
+/// Makes a token with keys. Its PIN is in the file `right`.
+fn fill_token(folder: &Path, keys: &BTreeMap<String, String>) {
+    let (variable, configuration) = token_in(folder);
+    let tokens = folder.join("tokens");
+    fs::create_dir(&tokens).unwrap();
+    let text = format!("directories.tokendir = {}\n", tokens.display());
+    fs::write(&configuration, text).unwrap();
+    let right = folder.join("right");
+    fs::write(&right, "1234\n").unwrap();
+    fs::set_permissions(&right, fs::Permissions::from_mode(0o600)).unwrap();
+    let mut util = Command::new("softhsm2-util");
+    util.args(["--init-token", "--free", "--label", "gateway"]);
+    util.args(["--pin", "1234", "--so-pin", "87654321"]);
+    done(util.env(variable, &configuration));
+    for (key, algorithm) in keys {
+        let uri =
+            format!("pkcs11:token=gateway;object={key}?module-path=MODULE&pin-source=FOLDER/right");
+        let mut make = Command::new(env!("CARGO_BIN_EXE_countersign"));
+        make.args(["hsm", "generate", "--algorithm", algorithm]);
+        done(make.arg(placed(&uri, folder)).env(variable, &configuration));
+    }
+}
+
+fn done(command: &mut Command) {
+    let ran = command.output().unwrap();
+    assert!(ran.status.success(), "{command:?}: {ran:?}");
+}
+
+/// What SoftHSM finds the token by.
+fn token_in(folder: &Path) -> (&'static str, PathBuf) {
+    ("SOFTHSM2_CONF", folder.join("softhsm2.conf"))
+}
+
+fn placed(argument: &str, folder: &Path) -> String {
+    let folder = folder.display().to_string();
+    argument
+        .replace("FOLDER", &folder)
+        .replace("MODULE", SOFTHSM)
 }
 
 /// Serves one request on a socket in the folder; the thread ends with what was wrong with the request.
