@@ -1,5 +1,7 @@
 //! An authority whose key is in a token: what it issues, who waits while it is away, and how one moves there.
 
+use rustix::process::Signal;
+
 use super::{ask, on, shows, start};
 use crate::support::hsm::Hsm;
 use crate::support::{Gateway, clock_off_by, wait_until};
@@ -22,6 +24,23 @@ fn a_join_waits_for_the_authoritys_token() {
 #[test]
 fn a_join_waits_for_an_authoritys_token_with_ml_dsa() {
     join_waits(Hsm::with_ml_dsa(), ML_DSA);
+}
+
+#[test]
+fn an_agent_that_waits_to_join_stops_when_it_is_told_to() {
+    let Some(hsm) = Hsm::soft() else {
+        return;
+    };
+    hsm.generate("authority", P384.algorithm);
+    let gateway = on(&hsm, &["authority"]).profile(P384.profile).start();
+    away(&hsm, &gateway);
+    let agent = gateway.agent("laptop").configure();
+    let mut process = agent.launch();
+    wait_until("the agent waits", || {
+        process.log().contains(AWAY).then_some(())
+    });
+    process.signal(Signal::TERM);
+    assert!(process.wait().success());
 }
 
 #[test]
