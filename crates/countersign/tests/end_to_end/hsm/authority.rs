@@ -95,6 +95,35 @@ fn an_authority_moves_into_a_token_and_no_agent_joins_again() {
     drop(process);
 }
 
+/// As docs/hsm.md warns.
+#[test]
+fn an_authority_that_another_replaces_at_once_is_missed_until_certificates_end() {
+    let (Some(hsm), Some(over)) = (Hsm::soft(), clock_off_by("+75m")) else {
+        return;
+    };
+    for key in ["authority", "another"] {
+        hsm.generate(key, P384.algorithm);
+    }
+    let (mut gateway, mut agent) = start(on(&hsm, &["authority"]).profile(P384.profile));
+    agent.stop();
+    let config = std::fs::read_to_string(gateway.config()).expect("our own file");
+    let config = config.replace("object=authority", "object=another");
+    std::fs::write(gateway.config(), config).expect("our own file");
+    gateway.start_again(&[]);
+    let process = agent.launch();
+    wait_until("the agent does not trust the gateway", || {
+        process.log().contains("no channel").then_some(())
+    });
+    assert!(!agent.is_ready());
+    drop(process);
+    gateway.start_again(&over);
+    let _process = agent.launch_with(&over);
+    wait_until("the agent has joined again", || {
+        agent.is_ready().then_some(())
+    });
+    assert_eq!(gateway.audited("enrolment-allowed").len(), 2);
+}
+
 fn issues(hsm: Option<Hsm>, kind: Kind) {
     let Some(hsm) = hsm else {
         return;
