@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::appraisal::{Appraisal, Fact, Technology};
+use crate::appraisal::{Appraisal, Fact, Measurement, Technology};
 use crate::hex;
 use crate::tpm::Comparison;
 
@@ -29,6 +29,9 @@ pub struct GuestState {
     /// The processor that it ran on, where the evidence names one that stays.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     chip: Option<String>,
+    /// The TDX module, which the host replaces under its guests; that it is one of Intel's was verified.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    module: Option<String>,
     /// Hexadecimal, by name.
     measurements: BTreeMap<String, String>,
     /// What decides who else can look into the guest.
@@ -47,16 +50,17 @@ impl GuestState {
     ///
     /// What was asked with is left out, since it is another each time, and so is what names one run of the guest only.
     pub fn of(appraisal: &Appraisal) -> Self {
-        let measurements = appraisal.measurements.iter();
-        let measurements = measurements.filter(|one| one.name != QUESTION);
+        let measured = |one: &Measurement| (one.name.clone(), hex::encode(&one.value));
+        let mut measurements: BTreeMap<_, _> =
+            appraisal.measurements.iter().map(measured).collect();
+        measurements.remove(QUESTION);
         let facts = &appraisal.facts;
         Self {
             technology: appraisal.technology.name().to_owned(),
             vendor: appraisal.vendor.clone(),
             chip: names_a_chip(appraisal).then(|| appraisal.subject.clone()),
-            measurements: measurements
-                .map(|one| (one.name.clone(), hex::encode(&one.value)))
-                .collect(),
+            module: measurements.remove(MODULE),
+            measurements,
             isolation: ISOLATION
                 .iter()
                 .filter_map(|name| Some(((*name).to_owned(), text(facts.get(name)?))))
@@ -64,11 +68,6 @@ impl GuestState {
             versions: facts.iter().filter_map(version).collect(),
             tcb_status: facts.get(TCB_STATUS).map(text),
         }
-    }
-
-    /// What vouches for the guest: the name of a [`Technology`].
-    pub fn technology(&self) -> &str {
-        &self.technology
     }
 
     /// Whether its host may look into it, which leaves nothing of what the technology is for.
@@ -112,9 +111,14 @@ impl GuestState {
         let mut remarks: Vec<_> = self
             .versions(shown, |found, expected| found > expected)
             .collect();
-        if let Some(chip) = shown.chip.as_ref().filter(|_| self.chip != shown.chip) {
-            let was = self.chip.as_deref().unwrap_or("not named");
-            remarks.push(format!("the processor is {chip} and was {was}"));
+        for (what, was, is) in [
+            ("the processor", &self.chip, &shown.chip),
+            ("the TDX module", &self.module, &shown.module),
+        ] {
+            if let Some(is) = is.as_ref().filter(|is| was.as_ref() != Some(is)) {
+                let was = was.as_deref().unwrap_or("not named");
+                remarks.push(format!("{what} is {is} and was {was}"));
+            }
         }
         if let Some(status) = shown
             .tcb_status
@@ -181,6 +185,7 @@ fn text(fact: &Fact) -> String {
 }
 
 const QUESTION: &str = "report_data";
+const MODULE: &str = "mrseam";
 const DEBUG: &str = "debug";
 const SIGNING_KEY: &str = "signing_key";
 const VCEK: &str = "vcek";

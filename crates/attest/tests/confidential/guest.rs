@@ -3,9 +3,9 @@
 use countersign_attest::GuestState;
 use countersign_attest::snp::Report;
 use countersign_attest::tpm::Comparison;
+use countersign_softsnp::Processor;
 
-use crate::amd::{Processor, roots};
-use crate::support::at;
+use crate::support::{at, endorsement, roots};
 
 const CHIP: (&[u8], &[u8]) = (&[4], &[0xc1; 64]);
 const FIRMWARE: [(&[u8], &[u8]); 5] = [
@@ -31,7 +31,7 @@ fn state(report: &[u8; 0x2a0], certified: &[(&[u8], &[u8])]) -> GuestState {
     let processor = Processor::certified(certified);
     let report = Report::parse(&processor.sign(report)).unwrap();
     let now = at("2026-01-01T00:00:00Z");
-    let appraisal = report.appraise(&processor.endorsement(), &roots(), None, now);
+    let appraisal = report.appraise(&endorsement(&processor), &roots(), None, now);
     GuestState::of(&appraisal.unwrap())
 }
 

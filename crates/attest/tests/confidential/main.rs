@@ -2,8 +2,6 @@
 
 // `cfg(test)` tells clippy that the helpers among them are tests too.
 #[cfg(test)]
-mod amd;
-#[cfg(test)]
 mod azure;
 #[cfg(test)]
 #[path = "../shared/azure_quote.rs"]

@@ -2,9 +2,9 @@
 
 use countersign_attest::snp::{Report, SnpError};
 use countersign_attest::{Appraisal, ChainError, Fact, RootKeys};
+use countersign_softsnp::Processor;
 
-use crate::amd::{Processor, roots};
-use crate::support::{at, hex};
+use crate::support::{at, endorsement, hex, roots};
 
 const NOW: &str = "2026-01-01T00:00:00Z";
 
@@ -37,7 +37,7 @@ fn milan() -> [u8; 0x2a0] {
 fn appraise(extensions: &[(&[u8], &[u8])], report: &[u8; 0x2a0]) -> Result<Appraisal, SnpError> {
     let processor = Processor::certified(extensions);
     let report = Report::parse(&processor.sign(report)).unwrap();
-    report.appraise(&processor.endorsement(), &roots(), None, at(NOW))
+    report.appraise(&endorsement(&processor), &roots(), None, at(NOW))
 }
 
 fn with(change: impl FnOnce(&mut [u8; 0x2a0])) -> [u8; 0x2a0] {
@@ -186,7 +186,7 @@ fn older_firmware_than_the_certificates_is_refused_part_by_part() {
 fn a_report_of_another_processor_does_not_authenticate() {
     let (one, other) = (Processor::certified(VCEK), Processor::certified(VCEK));
     let report = Report::parse(&one.sign(&milan())).unwrap();
-    let refused = report.appraise(&other.endorsement(), &roots(), None, at(NOW));
+    let refused = report.appraise(&endorsement(&other), &roots(), None, at(NOW));
     assert_eq!(refused, Err(SnpError::NotAuthentic));
 }
 
@@ -194,7 +194,7 @@ fn a_report_of_another_processor_does_not_authenticate() {
 fn an_authority_that_is_not_amds_is_refused() {
     let processor = Processor::certified(VCEK);
     let report = Report::parse(&processor.sign(&milan())).unwrap();
-    let refused = report.appraise(&processor.endorsement(), &RootKeys::amd(), None, at(NOW));
+    let refused = report.appraise(&endorsement(&processor), &RootKeys::amd(), None, at(NOW));
     let untrusted = |error| matches!(error, SnpError::Chain(ChainError::UntrustedRoot { .. }));
     assert!(refused.is_err_and(untrusted));
 }

@@ -4,6 +4,9 @@
 
 use std::path::{Path, PathBuf};
 
+use countersign_attest::RootKeys;
+use countersign_attest::snp::Endorsement;
+use countersign_softsnp::{Processor, certificate_chain};
 use jiff::Timestamp;
 
 /// A file in `evidence` of `COUNTERSIGN_VECTORS`, or of the folder beside the repository; `None` when there is no such folder.
@@ -17,6 +20,16 @@ pub(crate) fn evidence(file: &str) -> Option<Vec<u8>> {
         return None;
     }
     Some(std::fs::read(folder.join("evidence").join(file)).expect(file))
+}
+
+/// The certificates of a processor that is made here.
+pub(crate) fn endorsement(processor: &Processor) -> Endorsement {
+    Endorsement::new(processor.certificate(), certificate_chain().as_bytes()).unwrap()
+}
+
+/// Who certifies such processors.
+pub(crate) fn roots() -> RootKeys {
+    RootKeys::none().with("test", countersign_softsnp::root())
 }
 
 pub(crate) fn at(time: &str) -> Timestamp {

@@ -24,6 +24,8 @@ mod floods;
 #[cfg(test)]
 mod grpc;
 #[cfg(test)]
+mod guest;
+#[cfg(test)]
 mod handshake;
 #[cfg(test)]
 mod hsm;

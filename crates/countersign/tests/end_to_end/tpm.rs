@@ -1,13 +1,12 @@
 //! Machines that come in and stay by what their TPM says, with a real software TPM.
 
-use std::io::{Read, Write};
-use std::net::TcpStream;
 use std::process::Command;
 
 use countersign_swtpm::{Swtpm, installed};
 
 use crate::support::{
-    Agent, AgentSetup, Gateway, GatewaySetup, countersign, loopback, run, upstream, wait_until,
+    Agent, AgentSetup, Gateway, GatewaySetup, countersign, echoes, is_alive, run, upstream,
+    wait_until,
 };
 
 /// A gateway before an echo service, and a machine with a TPM.
@@ -76,17 +75,6 @@ fn tpm2(tpm: &Swtpm, arguments: &[&str]) {
     let mut tool = Command::new("tpm2");
     tool.env("TPM2TOOLS_TCTI", tpm.tcti());
     run(tool.args(arguments), "").succeeded();
-}
-
-/// A stream through the agent to the echo service, if one opens.
-fn echoes(agent: &Agent) -> Option<TcpStream> {
-    let stream = TcpStream::connect(loopback(agent.port("echo"))).ok()?;
-    is_alive(&stream).then_some(stream)
-}
-
-fn is_alive(mut stream: &TcpStream) -> bool {
-    let mut answer = [0];
-    stream.write_all(b"x").is_ok() && stream.read_exact(&mut answer).is_ok()
 }
 
 #[test]

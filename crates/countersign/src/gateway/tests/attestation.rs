@@ -18,9 +18,9 @@ struct Machine {
 }
 
 /// One channel with the agent's key.
-struct Line {
-    mux: Mux,
-    binding: ChannelBinding,
+pub(super) struct Line {
+    pub(super) mux: Mux,
+    pub(super) binding: ChannelBinding,
 }
 
 /// A quote and what is shown beside it.
@@ -73,15 +73,7 @@ impl Machine {
     }
 
     async fn line(&self) -> Line {
-        let agent = &self.agent;
-        let connector = Connector::new(PROFILE, Arc::clone(&agent.bundle), &agent.svid).unwrap();
-        let tcp = TcpStream::connect(agent.address).await.unwrap();
-        let connected = connector.connect(tcp).await.unwrap();
-        let binding = connected.binding().unwrap();
-        let handshake = Mux::handshake(connected.stream, &Limits::default()).await;
-        let (mux, driver) = handshake.unwrap();
-        tokio::spawn(driver);
-        Line { mux, binding }
+        self.agent.line().await
     }
 
     /// Quotes for a channel, as an agent does.
@@ -121,8 +113,21 @@ impl Machine {
     }
 }
 
+impl Agent {
+    pub(super) async fn line(&self) -> Line {
+        let connector = Connector::new(PROFILE, Arc::clone(&self.bundle), &self.svid).unwrap();
+        let tcp = TcpStream::connect(self.address).await.unwrap();
+        let connected = connector.connect(tcp).await.unwrap();
+        let binding = connected.binding().unwrap();
+        let handshake = Mux::handshake(connected.stream, &Limits::default()).await;
+        let (mux, driver) = handshake.unwrap();
+        tokio::spawn(driver);
+        Line { mux, binding }
+    }
+}
+
 impl Line {
-    async fn nonce(&self) -> [u8; 32] {
+    pub(super) async fn nonce(&self) -> [u8; 32] {
         let (status, question) = request(&self.mux, Method::POST, "/v1/attest", &json!({})).await;
         assert_eq!(status, 200, "{question}");
         bytes(&question["nonce"]).try_into().unwrap()

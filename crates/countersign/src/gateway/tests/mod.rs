@@ -9,6 +9,7 @@ mod clients;
 mod cuts;
 mod early;
 mod exceptions;
+mod guests;
 mod hostile;
 mod http1;
 mod identity_keys;

@@ -2,6 +2,7 @@
 
 mod agent;
 mod certificate;
+mod echo;
 mod gateway;
 pub(crate) mod hsm;
 mod http;
@@ -22,6 +23,7 @@ use std::time::{Duration, Instant};
 
 pub(crate) use agent::{Agent, AgentSetup};
 pub(crate) use certificate::ClassicalAuthority;
+pub(crate) use echo::{echoes, is_alive};
 pub(crate) use gateway::{Gateway, GatewaySetup, SERVICE_PORT, countersign};
 pub(crate) use http::exchange;
 pub(crate) use process::{Process, Ran, run};

@@ -1,4 +1,4 @@
-//! An authority that certifies as AMD does, for what no genuine report at hand shows: debugging, a provider's key, Turin.
+//! An authority that certifies as AMD does, with RSA of half the length, since keys are made for each run.
 
 use std::sync::LazyLock;
 
@@ -6,74 +6,43 @@ use aws_lc_rs::digest::{SHA256, digest};
 use aws_lc_rs::encoding::AsDer as _;
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::rsa::KeySize;
-use aws_lc_rs::signature::{
-    ECDSA_P384_SHA384_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _, RSA_PSS_SHA384, RsaKeyPair,
-};
-use countersign_attest::RootKeys;
-use countersign_attest::snp::Endorsement;
+use aws_lc_rs::signature::{KeyPair as _, RSA_PSS_SHA384, RsaKeyPair};
+use base64ct::{Base64, Encoding as _};
 
-/// A processor's firmware, and the key that signs with it.
-pub(crate) struct Processor {
-    key: EcdsaKeyPair,
-    certificate: Vec<u8>,
+/// The certificates above every chip's, as AMD's key server hands them out: ASK, then ARK, PEM.
+pub fn certificate_chain() -> String {
+    pem(&ASK_CERTIFICATE) + &pem(&ARK_CERTIFICATE)
 }
 
-impl Processor {
-    /// Certified with these extensions: the last numbers of AMD's identifier, and the value.
-    pub(crate) fn certified(extensions: &[(&[u8], &[u8])]) -> Self {
-        let key = EcdsaKeyPair::generate(&ECDSA_P384_SHA384_FIXED_SIGNING).unwrap();
-        let public = key.public_key().as_der().unwrap();
-        let extensions: Vec<_> = extensions
-            .iter()
-            .map(|(id, value)| amd(id, value))
-            .collect();
-        let certificate = certificate(
-            "SEV-Test",
-            "SEV-VCEK",
-            public.as_ref(),
-            &extensions.concat(),
-            &ASK,
-        );
-        Self { key, certificate }
-    }
-
-    pub(crate) fn endorsement(&self) -> Endorsement {
-        let chain = [&*ASK_CERTIFICATE, &*ARK_CERTIFICATE].map(|der| pem(der));
-        Endorsement::new(&self.certificate, chain.concat().as_bytes()).unwrap()
-    }
-
-    /// The report with its signature.
-    pub(crate) fn sign(&self, report: &[u8; 0x2a0]) -> Vec<u8> {
-        let signature = self.key.sign(&SystemRandom::new(), report).unwrap();
-        let mut signed = report.to_vec();
-        for number in signature.as_ref().chunks(48) {
-            signed.extend(number.iter().rev());
-            signed.extend([0; 24]);
-        }
-        signed.resize(1184, 0);
-        signed
-    }
-}
-
-/// The authority's root.
-pub(crate) fn roots() -> RootKeys {
+/// The SHA-256 of the root's certificate.
+pub fn root() -> [u8; 32] {
     let hash = digest(&SHA256, &ARK_CERTIFICATE);
-    RootKeys::none().with("test", hash.as_ref().try_into().unwrap())
+    hash.as_ref().try_into().expect("a SHA-256 has 32 bytes")
+}
+
+/// The certificate of a chip's key, with the extensions that are told apart by the last numbers of AMD's identifier.
+pub(crate) fn certify(public_key: &[u8], extensions: &[(&[u8], &[u8])]) -> Vec<u8> {
+    let extensions: Vec<_> = extensions
+        .iter()
+        .map(|(id, value)| amd(id, value))
+        .collect();
+    let extensions = extensions.concat();
+    certificate("SEV-Test", "SEV-VCEK", public_key, &extensions, &ASK)
 }
 
 static ARK: LazyLock<RsaKeyPair> =
-    LazyLock::new(|| RsaKeyPair::generate(KeySize::Rsa2048).unwrap());
+    LazyLock::new(|| RsaKeyPair::generate(KeySize::Rsa2048).expect("there is randomness"));
 
 static ASK: LazyLock<RsaKeyPair> =
-    LazyLock::new(|| RsaKeyPair::generate(KeySize::Rsa2048).unwrap());
+    LazyLock::new(|| RsaKeyPair::generate(KeySize::Rsa2048).expect("there is randomness"));
 
 static ARK_CERTIFICATE: LazyLock<Vec<u8>> = LazyLock::new(|| {
-    let public = ARK.public_key().as_der().unwrap();
+    let public = ARK.public_key().as_der().expect("it is a public key");
     certificate("ARK-Test", "ARK-Test", public.as_ref(), &issuer(), &ARK)
 });
 
 static ASK_CERTIFICATE: LazyLock<Vec<u8>> = LazyLock::new(|| {
-    let public = ASK.public_key().as_der().unwrap();
+    let public = ASK.public_key().as_der().expect("it is a public key");
     certificate("ARK-Test", "SEV-Test", public.as_ref(), &issuer(), &ARK)
 });
 
@@ -105,7 +74,7 @@ fn certificate(
         &signed,
         &mut signature,
     )
-    .unwrap();
+    .expect("the buffer has the length of the modulus");
     tlv(0x30, &[&signed, PSS, &tlv(3, &[&[0], &signature])])
 }
 
@@ -132,7 +101,9 @@ fn amd(id: &[u8], value: &[u8]) -> Vec<u8> {
 
 fn tlv(tag: u8, parts: &[&[u8]]) -> Vec<u8> {
     let content = parts.concat();
-    let length = u16::try_from(content.len()).unwrap().to_be_bytes();
+    let length = u16::try_from(content.len())
+        .expect("no certificate is as long")
+        .to_be_bytes();
     let length = match length {
         [0, short @ 0..=0x7f] => vec![short],
         [0, long] => vec![0x81, long],
@@ -141,9 +112,15 @@ fn tlv(tag: u8, parts: &[&[u8]]) -> Vec<u8> {
     [&[tag], &length[..], &content].concat()
 }
 
+/// Lines of 64 letters (RFC 7468, section 2).
 fn pem(der: &[u8]) -> String {
-    let base64 = base64_simd::STANDARD.encode_to_string(der);
-    format!("-----BEGIN CERTIFICATE-----\n{base64}\n-----END CERTIFICATE-----\n")
+    let base64 = Base64::encode_string(der);
+    let mut text = "-----BEGIN CERTIFICATE-----\n".to_owned();
+    for line in base64.as_bytes().chunks(64) {
+        text += &String::from_utf8_lossy(line);
+        text += "\n";
+    }
+    text + "-----END CERTIFICATE-----\n"
 }
 
 /// RSASSA-PSS with SHA-384 and a salt of 48 bytes, the trailer field written out.
