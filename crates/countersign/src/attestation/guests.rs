@@ -188,3 +188,6 @@ const CERTIFICATE: &str = "certificate";
 const CERTIFICATE_CHAIN: &str = "certificate_chain";
 const COLLATERAL: &str = "collateral";
 const DEBUGGED: &str = "its host may look into the guest: it was started with debugging allowed";
+
+#[cfg(test)]
+mod tests;
