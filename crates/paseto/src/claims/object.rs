@@ -36,8 +36,10 @@ impl<'de> Entries<'de> {
             state: State::Opened,
         };
         entries.skip_space();
-        entries.expect("{")?;
-        Ok(entries)
+        match entries.rest.strip_prefix("{") {
+            Some(rest) => Ok(Self { rest, ..entries }),
+            None => Err(entries.unexpected("an object of claims")),
+        }
     }
 
     /// The next name, of which the value has to be taken before the one after it; `None` where the object ends.
@@ -102,8 +104,9 @@ impl<'de> Entries<'de> {
             self.rest = rest;
             return Ok(Cow::Borrowed(plain));
         }
-        let text = serde_json::from_str::<String>(self.value()?);
-        text.map(Cow::Owned).map_err(de::Error::custom)
+        let value = self.value()?;
+        let text = serde_json::from_str::<String>(value);
+        text.map(Cow::Owned).map_err(|_| self.no_text(value))
     }
 
     /// The value, of which nothing is known but where it ends.
@@ -142,6 +145,13 @@ impl<'de> Entries<'de> {
         let rest = self.rest.strip_prefix(character);
         self.rest = rest.ok_or_else(|| self.unexpected(character))?;
         Ok(())
+    }
+
+    /// Why `value`, which has just been taken, is no text.
+    #[cold]
+    fn no_text(&self, value: &str) -> Fault {
+        let at = self.text.len() - self.rest.len() - value.len();
+        de::Error::custom(format_args!("expected a text at byte {at}"))
     }
 
     #[cold]
