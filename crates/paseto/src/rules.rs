@@ -142,7 +142,7 @@ impl Rules {
     fn check_times(&self, claims: &Registered, now: Timestamp) -> Result<(), ClaimError> {
         match claims.expires_at {
             None if !self.without_expiry => return Err(ClaimError::Missing { claim: "exp" }),
-            Some(expires_at) if now.duration_since(expires_at) >= self.leeway => {
+            Some(expires_at) if self.lies_behind(expires_at, now) => {
                 return Err(ClaimError::Expired { expires_at, now });
             }
             _ => {}
@@ -156,8 +156,12 @@ impl Rules {
         Ok(())
     }
 
+    fn lies_behind(&self, at: Timestamp, now: Timestamp) -> bool {
+        now >= at && now.duration_since(at) >= self.leeway
+    }
+
     fn lies_ahead(&self, at: Timestamp, now: Timestamp) -> bool {
-        at.duration_since(now) > self.leeway
+        at > now && at.duration_since(now) > self.leeway
     }
 
     fn check_lifetime(&self, claims: &Registered) -> Result<(), ClaimError> {

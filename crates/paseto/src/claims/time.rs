@@ -75,19 +75,20 @@ pub(super) fn utc(text: &str) -> Option<Timestamp> {
     if hour > 23 || minute > 59 || second > 59 {
         return None;
     }
+    let second = i64::from(hour * 3_600 + minute * 60 + second);
     match offset {
-        b"Z" | b"+00:00" => {
-            Timestamp::from_second(day * 86_400 + hour * 3_600 + minute * 60 + second).ok()
-        }
+        b"Z" | b"+00:00" => Timestamp::from_second(day * 86_400 + second).ok(),
         _ => None,
     }
 }
 
 /// Days from 1970-01-01 to a date of the Gregorian calendar, counted in years that begin in March, so that a leap day is the last.
-fn days(year: i64, month: i64, day: i64) -> Option<i64> {
-    let leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
+fn days(year: u32, month: u32, day: u32) -> Option<i64> {
+    let is_leap =
+        || year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400));
     let last = match month {
-        2 => 28 + i64::from(leap),
+        2 if is_leap() => 29,
+        2 => 28,
         4 | 6 | 9 | 11 => 30,
         1 | 3 | 5 | 7 | 8 | 10 | 12 => 31,
         _ => return None,
@@ -95,23 +96,23 @@ fn days(year: i64, month: i64, day: i64) -> Option<i64> {
     if day < 1 || day > last {
         return None;
     }
-    let year = year - i64::from(month < 3);
-    let months = (month + 9) % 12;
-    let of_year = (153 * months + 2) / 5 + day - 1;
-    let leap_days = year.div_euclid(4) - year.div_euclid(100) + year.div_euclid(400);
-    Some(year * 365 + leap_days + of_year - DAYS_TO_1970)
+    // from 400 years before the year 0, of which January is in the year before
+    let year = year + 400 - u32::from(month < 3);
+    let of_year = (153 * ((month + 9) % 12) + 2) / 5 + day - 1;
+    let days = year * 365 + year / 4 - year / 100 + year / 400 + of_year;
+    Some(i64::from(days) - DAYS_TO_1970)
 }
 
-fn number(tens: &u8, ones: &u8) -> Option<i64> {
+fn number(tens: &u8, ones: &u8) -> Option<u32> {
     let (tens, ones) = (tens.wrapping_sub(b'0'), ones.wrapping_sub(b'0'));
-    (tens < 10 && ones < 10).then(|| i64::from(tens * 10 + ones))
+    (tens < 10 && ones < 10).then(|| u32::from(tens * 10 + ones))
 }
 
 /// `2039-01-01T00:00:00Z`
 pub(super) const USUAL_LEN: usize = 20;
 
-/// From 0000-03-01 to 1970-01-01.
-const DAYS_TO_1970: i64 = 719_468;
+/// From March 1 of the year -400 to 1970-01-01.
+const DAYS_TO_1970: i64 = 719_468 + 146_097;
 
 #[cfg(test)]
 mod tests {
