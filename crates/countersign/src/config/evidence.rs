@@ -57,7 +57,8 @@ impl EvidenceConfig {
         let certificate = table.find_path(certificate.absent("none is shown"))?;
         let certificate_chain = table.find_path(chain.absent("none is shown"))?;
         let collateral = table.find_path(collateral.absent("none is shown"))?;
-        if command.is_none() && (certificate.is_some() || collateral.is_some()) {
+        let beside = [&certificate, &certificate_chain, &collateral];
+        if command.is_none() && beside.iter().any(|file| file.is_some()) {
             let message = "there is nothing that makes evidence".to_owned();
             return Err(table.contradiction("command", message, "name a `command`"));
         }

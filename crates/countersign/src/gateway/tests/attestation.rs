@@ -208,6 +208,20 @@ async fn without_a_quote_the_agents_key_gives_no_token() {
     );
 }
 
+/// Else whoever has the agent's key would bring a guest of their own.
+#[tokio::test]
+async fn a_guests_report_does_not_stand_in_for_the_tpm() {
+    let world = World::start(RULES).await;
+    let Some(machine) = Machine::join(&world).await else {
+        return;
+    };
+    let line = machine.line().await;
+    line.nonce().await;
+    let (_, problem) = line.show(&Evidence(json!({ "report": "AA==" }))).await;
+    let expected = "403 evidence_required: a TPM vouches for this agent's machine: ask `POST /v1/attest` and quote";
+    assert_eq!(in_words(&problem), expected);
+}
+
 #[tokio::test]
 async fn a_quote_that_is_relayed_to_a_thiefs_channel_is_refused() {
     let world = World::start(RULES).await;
