@@ -72,7 +72,7 @@ pub(crate) fn free_port() -> u16 {
 }
 
 /// How long a test waits for anything: far longer than it takes, so that a busy machine fails no test.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(120);
 const FIRST_PORT: u16 = 12_000;
 const PORTS: u16 = 20_000;
 
