@@ -31,16 +31,16 @@ pub enum EndorsementKind {
 }
 
 impl EndorsementKind {
-    /// All of them, those with elliptic curves first, which are faster.
+    /// All of them, the ones to prefer first: elliptic curves are faster, but few verifiers read P-521.
     pub const ALL: [Self; 8] = [
         Self::EccP384,
         Self::EccP256High,
         Self::EccP256,
-        Self::EccP521,
         Self::Rsa2048High,
         Self::Rsa2048,
         Self::Rsa3072,
         Self::Rsa4096,
+        Self::EccP521,
     ];
 
     /// The NV index of its certificate (section 2.2.1.4 and 2.2.1.5).
