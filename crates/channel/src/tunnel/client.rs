@@ -1,3 +1,5 @@
+mod extended;
+
 use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::{Pin, pin};
@@ -20,6 +22,8 @@ use super::heartbeat::Heartbeat;
 use super::stream::OpenStream;
 use super::{ConnectionError, Early, Limits, Tunnel};
 
+pub use self::extended::RawResponse;
+
 /// The client's end of a channel: opens tunnels and sends requests.
 ///
 /// Clones are the same channel. When the last one is dropped the channel drains, as with
@@ -33,6 +37,8 @@ struct Shared {
     requests: Mutex<Option<SendRequest<Bytes>>>,
     drain: CancellationToken,
     state: watch::Receiver<State>,
+    /// Whether the server takes extended CONNECT, once it has said so.
+    offer: watch::Receiver<Option<bool>>,
     open: Arc<AtomicUsize>,
     response: Duration,
     response_body: usize,
@@ -71,16 +77,23 @@ impl Mux {
                 .map_err(|_| ConnectionError::HandshakeTimeout(limits.handshake))??;
         let heartbeat = Heartbeat::new(connection.ping_pong(), limits.keepalive);
         let (state, watched) = watch::channel(State::Open);
+        let asks = limits.extended_connect;
+        let (offer, offered) = watch::channel((!asks).then_some(false));
         let drain = CancellationToken::new();
         let mux = Self(Arc::new(Shared {
             requests: Mutex::new(Some(requests.clone())),
             drain: drain.clone(),
             state: watched,
+            offer: offered,
             open: Arc::default(),
             response: limits.response,
             response_body: limits.response_body,
         }));
-        Ok((mux, drive(connection, requests, heartbeat, state, drain)))
+        let told = Told {
+            state,
+            offer: asks.then_some(offer),
+        };
+        Ok((mux, drive(connection, requests, heartbeat, told, drain)))
     }
 
     /// Opens a tunnel: `CONNECT authority`, with `headers`. Waits as long as
@@ -360,7 +373,31 @@ fn builder(limits: &Limits) -> h2::client::Builder {
         .data_frame_budget(limits.frame_budget())
         .max_send_buffer_size(limits.send_buffer)
         .max_header_list_size(limits.header_list);
+    if limits.extended_connect {
+        // h2 does not say when SETTINGS have come, but they allow more streams than none.
+        builder.initial_max_send_streams(0);
+    }
     builder
+}
+
+/// What the driver tells of its connection.
+struct Told {
+    state: watch::Sender<State>,
+    /// `None` once it has told it, or was not asked.
+    offer: Option<watch::Sender<Option<bool>>>,
+}
+
+impl Told {
+    /// Says what SETTINGS offer, once they have come.
+    fn tell_offer<T>(&mut self, connection: &Connection<T, Bytes>, requests: &SendRequest<Bytes>)
+    where
+        T: AsyncRead + AsyncWrite + Unpin,
+    {
+        let have_come = |_: &mut _| connection.max_concurrent_send_streams() > 0;
+        if let Some(offer) = self.offer.take_if(have_come) {
+            offer.send_replace(Some(requests.is_extended_connect_protocol_enabled()));
+        }
+    }
 }
 
 /// Carries a connection to its end.
@@ -368,7 +405,7 @@ async fn drive<T>(
     mut connection: Connection<T, Bytes>,
     probe: SendRequest<Bytes>,
     mut heartbeat: Option<Heartbeat>,
-    state: watch::Sender<State>,
+    mut told: Told,
     drain: CancellationToken,
 ) -> Result<(), ConnectionError>
 where
@@ -387,16 +424,19 @@ where
         if let Poll::Ready(end) = Pin::new(&mut connection).poll(cx) {
             return Poll::Ready(end.map_err(ConnectionError::from));
         }
+        if let Some(probe) = &probe {
+            told.tell_offer(&connection, probe);
+        }
         if probe.as_mut().is_some_and(is_refusing) {
             probe = None;
-            state.send_replace(State::Draining);
+            told.state.send_replace(State::Draining);
         }
         Poll::Pending
     })
     .await;
     let reason = end.clone().err();
     let reason = reason.unwrap_or_else(|| ConnectionError::Closed(Reason::NO_ERROR.into()));
-    state.send_replace(State::Closed(reason));
+    told.state.send_replace(State::Closed(reason));
     end
 }
 

@@ -26,7 +26,7 @@ pub struct Limits {
     /// Server: streams that the client may open and reset before they are seen (CVE-2023-44487,
     /// "rapid reset"); one more ends the connection.
     pub pending_resets: usize,
-    /// Server: offer extended CONNECT (RFC 8441).
+    /// Server: offer extended CONNECT (RFC 8441). Client: open no stream before the server has said whether it does.
     pub extended_connect: bool,
     /// Both: time for the peer's preface.
     pub handshake: Duration,

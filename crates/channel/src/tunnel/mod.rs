@@ -49,7 +49,7 @@ mod socket;
 mod stream;
 
 pub use body::BodyError;
-pub use client::{ConnectError, Mux, Rejected, RequestError};
+pub use client::{ConnectError, Mux, RawResponse, Rejected, RequestError};
 pub use cut::Cut;
 pub use early::Early;
 pub use error::{ConnectionError, ErrorCode};

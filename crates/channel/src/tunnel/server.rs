@@ -237,7 +237,7 @@ pub struct RawRequest {
 
 /// One in the count of open streams, for as long as it lives.
 #[derive(Debug)]
-pub struct OpenGuard(OpenStream);
+pub struct OpenGuard(pub(super) OpenStream);
 
 impl From<OpenGuard> for OpenStream {
     fn from(guard: OpenGuard) -> Self {

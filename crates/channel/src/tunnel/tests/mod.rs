@@ -1,5 +1,6 @@
 mod early;
 mod ends;
+mod extended;
 mod limits;
 mod relays;
 mod traffic;

@@ -33,7 +33,7 @@ use super::upstream::{Answer, HttpService};
 pub(crate) use self::body::{Body, BodyFault};
 pub(crate) use self::head::HeadLimits;
 pub(crate) use self::reply::{ReplyBody, whole};
-pub(crate) use self::websocket::Switch;
+pub(crate) use self::websocket::{Switch, websocket_accept};
 
 /// What came of a request.
 pub(crate) enum Outcome {

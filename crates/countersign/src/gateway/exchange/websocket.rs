@@ -1,9 +1,10 @@
 //! WebSocket: asked for by an upgrade on HTTP/1.1 (RFC 6455) or by an extended CONNECT on HTTP/2 (RFC 8441), and asked of
-//! the service by an upgrade. Once the service has switched, bytes are carried as in a tunnel.
+//! the service by an upgrade, which `upstream` turns into an extended CONNECT where the service speaks HTTP/2. Once the service has
+//! switched, bytes are carried as in a tunnel.
 
 use aws_lc_rs::digest::{SHA1_FOR_LEGACY_USE_ONLY, digest};
 use base64ct::{Base64, Encoding};
-use countersign_channel::tunnel::{IntoEnd, Socket};
+use countersign_channel::tunnel::IntoEnd;
 use http::header::{SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY};
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
@@ -11,7 +12,7 @@ use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
 use super::{Outcome, fields};
 use crate::gateway::entry::Entry;
 use crate::gateway::problem::Problem;
-use crate::gateway::upstream::{Answer, UpstreamStream};
+use crate::gateway::upstream::{Answer, Switched};
 
 /// A request for WebSocket on its way to a service.
 pub(super) struct Handshake {
@@ -32,7 +33,7 @@ pub(super) enum Met {
 /// A WebSocket that waits for its client's end.
 pub(crate) struct Switch {
     entry: Entry,
-    service: Socket<UpstreamStream>,
+    service: Switched,
 }
 
 impl Handshake {
@@ -79,7 +80,9 @@ impl Handshake {
             }
             Some(key) => {
                 let proof = response.headers_mut().remove(SEC_WEBSOCKET_ACCEPT);
-                if proof.is_none_or(|proof| proof.as_bytes() != accept(key).as_bytes()) {
+                if proof.is_none_or(|proof| {
+                    proof.as_bytes() != websocket_accept(key.as_bytes()).as_bytes()
+                }) {
                     return Err(unproven(entry));
                 }
             }
@@ -101,14 +104,14 @@ impl Handshake {
 impl Switch {
     /// Carries bytes between the client and the service until the WebSocket ends.
     pub(crate) async fn carry(self, client: impl IntoEnd) {
-        self.entry.carry(client, self.service).await;
+        self.service.carry(self.entry, client).await;
     }
 }
 
 /// What a service answers to a key, and nobody who did not read it (RFC 6455, section 4.2.2).
-fn accept(key: &str) -> String {
-    let text = format!("{key}258EAFA5-E914-47DA-95CA-C5AB0DC85B11");
-    Base64::encode_string(digest(&SHA1_FOR_LEGACY_USE_ONLY, text.as_bytes()).as_ref())
+pub(crate) fn websocket_accept(key: &[u8]) -> String {
+    let text = [key, b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"].concat();
+    Base64::encode_string(digest(&SHA1_FOR_LEGACY_USE_ONLY, &text).as_ref())
 }
 
 /// What the client is told of a service that answered with a page.
@@ -138,7 +141,7 @@ mod tests {
     #[test]
     fn the_proof_is_the_one_of_the_rfc() {
         assert_eq!(
-            super::accept("dGhlIHNhbXBsZSBub25jZQ=="),
+            super::websocket_accept(b"dGhlIHNhbXBsZSBub25jZQ=="),
             "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="
         );
     }

@@ -15,10 +15,11 @@ use hyper_util::rt::TokioIo;
 use super::balance::Held;
 use super::endpoint::Endpoint;
 use super::error::{UpstreamError, in_answer};
+use super::extended::{Asked, ExtendedStream};
 use super::line::{Line, Sending};
 use super::pool::Keep;
 use super::request::Outgoing;
-use super::stream::UpstreamStream;
+use super::stream::{Switched, UpstreamStream};
 use super::upload::Upload;
 use crate::hop::Hop;
 
@@ -34,8 +35,15 @@ pub(crate) struct Answer {
 ///
 /// Dropped before its end, it takes back what is left of the request too.
 pub(crate) struct AnswerBody {
-    incoming: Incoming,
+    content: Content,
     flight: Flight,
+}
+
+enum Content {
+    Line(Incoming),
+    Extended(ExtendedStream),
+    /// It has become a connection.
+    Gone,
 }
 
 /// A request on a connection, until its answer is through.
@@ -54,18 +62,37 @@ impl Answer {
             // The connection is no pool's any more, and must not end with the head.
             flight.line = None;
         }
-        let response = response.map(|incoming| AnswerBody { incoming, flight });
+        let response = response.map(|incoming| AnswerBody {
+            content: Content::Line(incoming),
+            flight,
+        });
         Self { response, hop }
     }
 
-    /// The connection itself, after an answer of 101 (RFC 9110, section 7.8), with what was read of it already. A failure
-    /// on it is a reset.
+    /// An answer on a stream of its own.
+    pub(super) fn extended(asked: Asked, flight: Flight) -> Self {
+        let response = asked.response.map(|stream| AnswerBody {
+            content: Content::Extended(stream),
+            flight,
+        });
+        Self {
+            response,
+            hop: asked.hop,
+        }
+    }
+
+    /// The connection itself, after an answer of 101 (RFC 9110, section 7.8), with what was read of it already, or the
+    /// stream that stands for it. A failure on it is a reset.
     ///
     /// # Errors
     ///
     /// The connection ended before it changed.
-    pub(crate) async fn upgraded(self) -> Result<Socket<UpstreamStream>, UpstreamError> {
+    pub(crate) async fn upgraded(self) -> Result<Switched, UpstreamError> {
         let (parts, mut body) = self.response.into_parts();
+        let held = body.flight.held.take();
+        if let Content::Extended(stream) = std::mem::replace(&mut body.content, Content::Gone) {
+            return Ok(Switched::stream(stream.into_tunnel(), held));
+        }
         let upgraded = hyper::upgrade::on(Response::from_parts(parts, ())).await;
         let upgraded = upgraded.map_err(|_| UpstreamError::Closed {
             service: body.flight.endpoint.service.clone(),
@@ -73,8 +100,9 @@ impl Answer {
         let parts = upgraded
             .downcast::<TokioIo<UpstreamStream>>()
             .expect("every HTTP/1.1 connection to an upstream is a `TokioIo<UpstreamStream>`");
-        let stream = parts.io.into_inner().holding(body.flight.held.take());
-        Ok(Socket::preceded_by(parts.read_buf, stream))
+        let stream = parts.io.into_inner().holding(held);
+        let socket = Socket::preceded_by(parts.read_buf, stream);
+        Ok(Switched::connection(socket))
     }
 }
 
@@ -147,7 +175,12 @@ impl Body for AnswerBody {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, UpstreamError>>> {
-        let Self { incoming, flight } = &mut *self;
+        let Self { content, flight } = &mut *self;
+        let incoming = match content {
+            Content::Line(incoming) => incoming,
+            Content::Extended(stream) => return stream.poll_frame(cx, &flight.endpoint.service),
+            Content::Gone => return Poll::Ready(None),
+        };
         Poll::Ready(match ready!(Pin::new(incoming).poll_frame(cx)) {
             Some(Ok(frame)) => Some(Ok(frame)),
             Some(Err(error)) => Some(Err(match flight.upload.fault() {
@@ -162,18 +195,25 @@ impl Body for AnswerBody {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.incoming.is_end_stream()
+        match &self.content {
+            Content::Line(incoming) => incoming.is_end_stream(),
+            Content::Extended(stream) => stream.is_end_stream(),
+            Content::Gone => true,
+        }
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.incoming.size_hint()
+        match &self.content {
+            Content::Line(incoming) => incoming.size_hint(),
+            _ => SizeHint::default(),
+        }
     }
 }
 
 impl Drop for AnswerBody {
     fn drop(&mut self) {
         // A body of no bytes is not polled, and one of known length not once more.
-        if self.incoming.is_end_stream() {
+        if self.is_end_stream() {
             self.flight.finished();
         }
     }

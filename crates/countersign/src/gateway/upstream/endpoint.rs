@@ -96,7 +96,7 @@ impl Endpoint {
     ///
     /// # Errors
     ///
-    /// Where it cannot be reached within `limit`, or cannot give what is wanted.
+    /// Where it cannot be reached within `limit`.
     pub(super) async fn line(
         &self,
         wanted: Wanted,
@@ -104,12 +104,7 @@ impl Endpoint {
         limit: Duration,
     ) -> Result<(Line, bool), UpstreamError> {
         if wanted == Wanted::Upgrade {
-            return match self.connect.protocol {
-                Some(HttpProtocol::Http2) => Err(UpstreamError::NoUpgrade {
-                    service: self.service.clone(),
-                }),
-                _ => Ok((self.dial(&[HTTP1], keep, limit).await?, false)),
-            };
+            return Ok((self.dial(&[HTTP1], keep, limit).await?, false));
         }
         if wanted == Wanted::Any
             && let Some(line) = self.pool.take().await
@@ -130,6 +125,11 @@ impl Endpoint {
             return Ok((line, true));
         }
         Ok((self.dial(alpn, keep, limit).await?, false))
+    }
+
+    /// Whether HTTP/2 is all that it is spoken to in.
+    pub(super) fn is_http2(&self) -> bool {
+        self.connect.protocol == Some(HttpProtocol::Http2)
     }
 
     /// It did not do what it is there for; too often, and others are taken for a while.

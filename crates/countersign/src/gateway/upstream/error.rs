@@ -104,9 +104,10 @@ pub(crate) enum UpstreamError {
         /// The service.
         service: String,
     },
-    /// It cannot change to another protocol.
+    /// It speaks HTTP/2, and does not take WebSocket on it.
     #[error(
-        "service `{service}` is spoken to in HTTP/2, where a connection changes to no other protocol"
+        "service `{service}` does not offer WebSocket over HTTP/2 (RFC 8441); \
+         if it does over HTTP/1.1, its `[service.http]` needs `protocol = \"http/1.1\"`"
     )]
     NoUpgrade {
         /// The service.
@@ -169,11 +170,10 @@ pub(super) fn before_answer(service: &str, error: &hyper::Error) -> UpstreamErro
 
 /// What a failure within the answer's body means.
 pub(super) fn in_answer(service: &str, error: &hyper::Error) -> UpstreamError {
-    let service = service.to_owned();
-    match http2_error(error) {
-        Some(h2) if !h2.is_io() => return http2_failure(service, h2),
-        _ => {}
+    if let Some(h2) = http2_error(error) {
+        return in_stream(service, h2);
     }
+    let service = service.to_owned();
     // Chunks are read by hyper's decoder, which says so in the words of `io`.
     let decoder = error
         .source()
@@ -185,6 +185,15 @@ pub(super) fn in_answer(service: &str, error: &hyper::Error) -> UpstreamError {
             detail: rule.to_string(),
         },
         None => UpstreamError::AnswerCut { service },
+    }
+}
+
+/// What a failure within an answer's body on HTTP/2 means.
+pub(super) fn in_stream(service: &str, error: &h2::Error) -> UpstreamError {
+    let service = service.to_owned();
+    match error.is_io() {
+        true => UpstreamError::AnswerCut { service },
+        false => http2_failure(service, error),
     }
 }
 

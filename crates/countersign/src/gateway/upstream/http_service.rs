@@ -15,6 +15,7 @@ use super::balance::{Held, InFlight, Turn};
 use super::budget::Budget;
 use super::endpoint::Wanted;
 use super::error::{UpstreamError, before_answer, is_reset, is_unprocessed};
+use super::extended::{self, Patience};
 use super::line::{Outcome, Sending};
 use super::pool::Keep;
 use super::request::{Again, Failed, Outgoing};
@@ -58,7 +59,8 @@ impl HttpService {
     /// its head is there; the request's body may still be on its way.
     ///
     /// The request's target is a path, its host the authority before the path or else the `Host` header. `Connection` and
-    /// `Upgrade` ask for another protocol on HTTP/1.1, as they do anywhere (RFC 9110, section 7.8). With
+    /// `Upgrade` ask for another protocol on HTTP/1.1, as they do anywhere (RFC 9110, section 7.8); for WebSocket where the
+    /// service is spoken to in HTTP/2 (RFC 8441), whose yes is told as 101 all the same. With
     /// `Expect: 100-continue` the body is not asked for before the service wants it. Dropping the future takes the
     /// request back.
     ///
@@ -132,6 +134,9 @@ impl Inner {
         wanted: Wanted,
     ) -> Result<Answer, Failed> {
         let endpoint = Arc::clone(taken.endpoint());
+        if outgoing.upgrades && endpoint.is_http2() {
+            return self.ask_extended(taken, turn, outgoing).await;
+        }
         let (keep, limit) = (self.keep(), self.upstream.connect_timeout);
         let opened = endpoint.line(wanted, keep, limit).await;
         let (line, used) = opened.map_err(Failed::unopened)?;
@@ -162,6 +167,32 @@ impl Inner {
                 Ok(Answer::new(response, hop, flight))
             }
         }
+    }
+
+    /// Asks once, one upstream that speaks HTTP/2, for WebSocket.
+    async fn ask_extended(
+        &self,
+        taken: InFlight,
+        turn: &Turn,
+        outgoing: &Outgoing,
+    ) -> Result<Answer, Failed> {
+        let endpoint = Arc::clone(taken.endpoint());
+        let patience = Patience {
+            connect: self.upstream.connect_timeout,
+            answer: self.config.response_timeout,
+        };
+        let asked = extended::ask(&endpoint, outgoing, patience).await?;
+        let flight = Flight {
+            endpoint,
+            line: None,
+            keep: self.keep(),
+            upload: outgoing.upload.clone(),
+            held: Some(Held {
+                _in_flight: taken,
+                _turn: Some(Arc::clone(turn)),
+            }),
+        };
+        Ok(Answer::extended(asked, flight))
     }
 
     fn keep(&self) -> Keep {

@@ -169,17 +169,17 @@ const READY_WAIT: Duration = Duration::from_secs(1);
 
 /// Bytes of an answer's head. nginx and Envoy stop at 64 KiB or below.
 const HEAD_BYTES: usize = 128 << 10;
-const HEAD_LIST: u32 = 128 << 10;
+pub(super) const HEAD_LIST: u32 = 128 << 10;
 
 /// What one answer may have on the way. Larger ones make the small wait beside the large.
-const STREAM_WINDOW: u32 = 512 << 10;
+pub(super) const STREAM_WINDOW: u32 = 512 << 10;
 
 /// Eight answers that stand still do not stop the ninth.
-const CONNECTION_WINDOW: u32 = 4 << 20;
+pub(super) const CONNECTION_WINDOW: u32 = 4 << 20;
 
 /// What RFC 9113, section 6.5.2, asks of every upstream at least.
 const STREAMS_UNTIL_TOLD: usize = 100;
 
 /// An upstream that went away without a word is found out while requests wait for it.
-const PING_INTERVAL: Duration = Duration::from_secs(20);
-const PING_TIMEOUT: Duration = Duration::from_secs(10);
+pub(super) const PING_INTERVAL: Duration = Duration::from_secs(20);
+pub(super) const PING_TIMEOUT: Duration = Duration::from_secs(10);

@@ -1,6 +1,6 @@
 //! A request as it is put on a connection, again if need be.
 
-use http::header::{CONNECTION, EXPECT, HOST, TE, UPGRADE};
+use http::header::{CONNECTION, CONTENT_LENGTH, EXPECT, HOST, SEC_WEBSOCKET_KEY, TE, UPGRADE};
 use http::request::Parts;
 use http::uri::{Authority, PathAndQuery, Scheme, Uri};
 use http::{HeaderValue, Method, Request, StatusCode, Version};
@@ -74,12 +74,7 @@ impl Outgoing {
     pub(super) fn http2(&self, scheme: Scheme) -> Result<Request<Upload>, String> {
         let mut request = Request::from_parts(self.head.clone(), self.upload.clone());
         *request.version_mut() = Version::HTTP_2;
-        *request.uri_mut() = Uri::builder()
-            .scheme(scheme)
-            .authority(self.authority()?)
-            .path_and_query(self.path().clone())
-            .build()
-            .map_err(|error| error.to_string())?;
+        *request.uri_mut() = self.absolute(scheme)?;
         let headers = request.headers_mut();
         headers.remove(HOST);
         headers.remove(CONNECTION);
@@ -87,6 +82,38 @@ impl Outgoing {
         headers.insert(TE, HeaderValue::from_static("trailers"));
         self.upload.begin(false);
         Ok(request)
+    }
+
+    /// The request for WebSocket on an HTTP/2 connection (RFC 8441, section 5), and the key that has no place there.
+    ///
+    /// # Errors
+    ///
+    /// It names no host, has no key, or has content.
+    pub(super) fn extended_connect(
+        &self,
+        scheme: Scheme,
+    ) -> Result<(Request<()>, HeaderValue), String> {
+        if !hyper::body::Body::is_end_stream(&self.upload) {
+            return Err("a request for WebSocket has no content".to_owned());
+        }
+        let mut request = Request::from_parts(self.head.clone(), ());
+        *request.method_mut() = Method::CONNECT;
+        *request.version_mut() = Version::HTTP_2;
+        *request.uri_mut() = self.absolute(scheme)?;
+        let websocket = h2::ext::Protocol::from_static("websocket");
+        request.extensions_mut().insert(websocket);
+        let headers = request.headers_mut();
+        for name in [HOST, CONNECTION, UPGRADE, TE, CONTENT_LENGTH] {
+            headers.remove(name);
+        }
+        let key = headers.remove(SEC_WEBSOCKET_KEY);
+        Ok((request, key.ok_or("a request for WebSocket has its key")?))
+    }
+
+    fn absolute(&self, scheme: Scheme) -> Result<Uri, String> {
+        let uri = Uri::builder().scheme(scheme).authority(self.authority()?);
+        let uri = uri.path_and_query(self.path().clone()).build();
+        uri.map_err(|error| error.to_string())
     }
 
     fn path(&self) -> &PathAndQuery {
@@ -125,10 +152,7 @@ pub(super) struct Failed {
 impl Failed {
     /// There was no connection to send it on.
     pub(super) fn unopened(error: UpstreamError) -> Self {
-        let again = match error {
-            UpstreamError::NoUpgrade { .. } => Again::Never,
-            _ => Again::Elsewhere,
-        };
+        let again = Again::Elsewhere;
         Self { error, again }
     }
 }

@@ -5,12 +5,13 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use countersign_channel::tunnel::Reset;
+use countersign_channel::tunnel::{IntoEnd, Reset, Socket, Tunnel};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
 
 use super::balance::Held;
+use crate::gateway::entry::Entry;
 use crate::hop::Hop;
 
 /// An open connection to an upstream.
@@ -52,6 +53,32 @@ impl UpstreamStream {
     pub(super) fn holding(mut self, held: Option<Held>) -> Self {
         self._held = held;
         self
+    }
+}
+
+/// The service's end of what has switched to another protocol.
+pub(crate) struct Switched(pub(super) ServiceEnd);
+
+pub(super) enum ServiceEnd {
+    Connection(Socket<UpstreamStream>),
+    Stream(Tunnel, Option<Held>),
+}
+
+impl Switched {
+    pub(super) fn connection(socket: Socket<UpstreamStream>) -> Self {
+        Self(ServiceEnd::Connection(socket))
+    }
+
+    pub(super) fn stream(tunnel: Tunnel, held: Option<Held>) -> Self {
+        Self(ServiceEnd::Stream(tunnel, held))
+    }
+
+    /// Carries bytes between the client and the service until one of them, or what allows it, is done.
+    pub(in crate::gateway) async fn carry(self, entry: Entry, client: impl IntoEnd) {
+        match self.0 {
+            ServiceEnd::Connection(socket) => entry.carry(client, socket).await,
+            ServiceEnd::Stream(tunnel, _held) => entry.carry(client, tunnel).await,
+        }
     }
 }
 

@@ -3,6 +3,7 @@
 
 mod bearers;
 mod bodies;
+mod extended;
 mod forgery;
 mod identity;
 mod inside;
@@ -67,6 +68,10 @@ impl Site {
 
 /// A gateway with the HTTP service `site:80` for `web.test` at an address.
 async fn site_at(service: SocketAddr, more: &str) -> World {
+    site_speaking("http/1.1", service, more).await
+}
+
+async fn site_speaking(protocol: &str, service: SocketAddr, more: &str) -> World {
     let more = format!(
         r#"
         {more}
@@ -75,7 +80,7 @@ async fn site_at(service: SocketAddr, more: &str) -> World {
         port = 80
         upstream = "{service}"
         sni = ["web.test"]
-        http.protocol = "http/1.1"
+        http.protocol = "{protocol}"
         "#
     );
     certified_world("", &more).await

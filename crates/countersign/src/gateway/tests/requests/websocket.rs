@@ -4,7 +4,7 @@ use h2::ext::Protocol;
 
 use super::*;
 
-const ASK: &str = "GET /chat HTTP/1.1\r\nHost: web.test\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nCountersign-Identity: forged\r\nX-Forwarded-For: forged\r\n\r\n";
+pub(super) const ASK: &str = "GET /chat HTTP/1.1\r\nHost: web.test\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nCountersign-Identity: forged\r\nX-Forwarded-For: forged\r\n\r\n";
 const SWITCH: &str = "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n";
 
 /// A WebSocket from end to end, and the request that reached the service.
@@ -83,7 +83,7 @@ async fn what_ends_a_grant_ends_it() {
 }
 
 /// A WebSocket asked for on HTTP/2, as the client's h2 stream, and the request that reached the service.
-async fn extended(
+pub(super) async fn extended(
     world: &World,
     path: &str,
 ) -> (h2::client::ResponseFuture, h2::SendStream<Bytes>) {

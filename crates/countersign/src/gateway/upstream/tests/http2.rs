@@ -23,6 +23,8 @@ struct Numbers {
     refuses: usize,
     /// A connection takes one request and then says that it goes.
     goes: bool,
+    /// It takes extended CONNECT (RFC 8441).
+    extended: bool,
 }
 
 impl Numbers {
@@ -39,7 +41,11 @@ impl Numbers {
 
     async fn serve(self, io: impl AsyncRead + AsyncWrite + Unpin) {
         self.connections.fetch_add(1, Ordering::Relaxed);
-        let mut connection = h2::server::handshake(io).await.unwrap();
+        let mut builder = h2::server::Builder::new();
+        if self.extended {
+            builder.enable_connect_protocol();
+        }
+        let mut connection = builder.handshake(io).await.unwrap();
         while let Some(Ok((request, answer))) = connection.accept().await {
             let number = 1 + self.requests.fetch_add(1, Ordering::Relaxed);
             self.heads.lock().unwrap().push(request.into_parts().0);
@@ -136,18 +142,91 @@ async fn http1_where_http2_was_meant_is_told() {
     assert!(told.starts_with("502 service_not_http"), "{told}");
 }
 
+/// A request for WebSocket, as it is put to a service of either version of HTTP.
+fn websocket() -> Request<Body> {
+    let mut request = get("/chat");
+    let key = "dGhlIHNhbXBsZSBub25jZQ==";
+    for (name, value) in [("upgrade", "websocket"), ("sec-websocket-key", key)] {
+        request.headers_mut().insert(name, value.parse().unwrap());
+    }
+    request
+}
+
 #[tokio::test]
-async fn http2_changes_to_no_other_protocol() {
-    let service = service(&[nowhere().await], "protocol = \"h2\"");
-    let mut request = get("/");
-    let headers = request.headers_mut();
-    headers.insert("upgrade", "websocket".parse().unwrap());
-    let told = text(&service, request).await;
-    assert!(told.starts_with("501 no_upgrade"), "{told}");
+async fn websocket_is_for_those_that_offer_it() {
+    let numbers = Numbers::default();
+    let service = service(&[numbers.clone().start().await], "protocol = \"h2\"");
+    let told = text(&service, websocket()).await;
+    assert_eq!(
+        told,
+        "501 no_upgrade: service `web` does not offer WebSocket over HTTP/2 (RFC 8441); if it does over HTTP/1.1, its `[service.http]` needs `protocol = \"http/1.1\"`"
+    );
+    assert_eq!(numbers.requests.load(Ordering::Relaxed), 0);
+}
+
+#[tokio::test]
+async fn a_websocket_has_a_connection_of_its_own_and_is_asked_for_again_if_unprocessed() {
+    let numbers = Numbers {
+        refuses: 1,
+        extended: true,
+        ..Numbers::default()
+    };
+    let service = service(&[numbers.clone().start().await], "protocol = \"h2\"");
+    let answer = send(&service, websocket()).await.unwrap();
+    assert_eq!(answer.response.status(), 101);
+    let proof = &answer.response.headers()["sec-websocket-accept"];
+    assert_eq!(proof, "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
+    assert_eq!(text(&service, get("/")).await, "200 3");
+    assert_eq!(numbers.connections.load(Ordering::Relaxed), 3);
+}
+
+#[tokio::test]
+async fn websocket_where_nothing_listens_or_http1_was_meant_is_told() {
+    let refuses = Step::Say("HTTP/1.1 400 Bad Request\r\n\r\n");
+    let upstream = Scripted::start(vec![vec![Step::Hear, refuses, Step::Hang]]).await;
+    for (place, expected) in [
+        (nowhere().await, "502 service_unreachable"),
+        (upstream.address, "502 service_not_http"),
+    ] {
+        let service = service(&[place], "protocol = \"h2\"");
+        let told = text(&service, websocket()).await;
+        assert!(told.starts_with(expected), "{told}");
+    }
+}
+
+#[tokio::test]
+async fn a_service_that_never_says_whether_it_offers_websocket_is_given_up() {
+    let upstream = Scripted::start(vec![vec![Step::Hang]]).await;
+    let services = configured(
+        &format!(
+            "connect_timeout = \"300ms\"\nupstream = \"{}\"\nhttp.protocol = \"h2\"",
+            upstream.address
+        ),
+        None,
+    );
+    let told = text(services.find("web", 80).unwrap(), websocket()).await;
+    assert!(told.starts_with("504 service_timeout"), "{told}");
+}
+
+#[tokio::test]
+async fn websocket_passes_tls() {
+    let folder = TempDir::new().unwrap();
+    let numbers = Numbers {
+        extended: true,
+        ..Numbers::default()
+    };
+    let address = tls_service(&folder, &[b"h2"], numbers.clone()).await;
+    let services = behind_tls(&folder, address, "h2");
+    let service = services.find("web", 80).unwrap();
+    let answer = send(service, websocket()).await.unwrap();
+    assert_eq!(answer.response.status(), 101);
+    assert_eq!(answer.hop.protection, Protection::PostQuantumTls);
+    let heads = numbers.heads.lock().unwrap();
+    assert_eq!(heads[0].uri, "https://web.example.org/chat");
 }
 
 /// A TLS service that speaks HTTP/2 if it may, and HTTP/1.1 otherwise.
-async fn tls_service(folder: &TempDir, alpn: &[&[u8]]) -> SocketAddr {
+async fn tls_service(folder: &TempDir, alpn: &[&[u8]], numbers: Numbers) -> SocketAddr {
     let made = rcgen::generate_simple_self_signed(["web.test".to_owned()]).unwrap();
     std::fs::write(folder.path().join("ca.pem"), made.cert.pem()).unwrap();
     let key = PrivatePkcs8KeyDer::from(made.signing_key.serialize_der());
@@ -164,11 +243,11 @@ async fn tls_service(folder: &TempDir, alpn: &[&[u8]]) -> SocketAddr {
     let address = listener.local_addr().unwrap();
     tokio::spawn(async move {
         while let Ok((tcp, _)) = listener.accept().await {
-            let acceptor = acceptor.clone();
+            let (acceptor, numbers) = (acceptor.clone(), numbers.clone());
             tokio::spawn(async move {
                 let mut tls = acceptor.accept(tcp).await.unwrap();
                 match tls.get_ref().1.alpn_protocol() {
-                    Some(b"h2") => Numbers::default().serve(tls).await,
+                    Some(b"h2") => numbers.serve(tls).await,
                     _ => {
                         let mut head = [0; 1024];
                         let _ = tls.read(&mut head).await;
@@ -183,18 +262,22 @@ async fn tls_service(folder: &TempDir, alpn: &[&[u8]]) -> SocketAddr {
     address
 }
 
-/// What a TLS service with this list answers to a gateway with this protocol.
-async fn check_tls(alpn: &[&[u8]], protocol: &str, expected: &str) {
-    let folder = TempDir::new().unwrap();
-    let address = tls_service(&folder, alpn).await;
+fn behind_tls(folder: &TempDir, address: SocketAddr, protocol: &str) -> Services {
     let ca = folder.path().join("ca.pem");
-    let services = configured(
+    configured(
         &format!(
             "upstream = \"{address}\"\ntls.name = \"web.test\"\ntls.ca = \"{}\"\nhttp.protocol = \"{protocol}\"",
             ca.display()
         ),
         None,
-    );
+    )
+}
+
+/// What a TLS service with this list answers to a gateway with this protocol.
+async fn check_tls(alpn: &[&[u8]], protocol: &str, expected: &str) {
+    let folder = TempDir::new().unwrap();
+    let address = tls_service(&folder, alpn, Numbers::default()).await;
+    let services = behind_tls(&folder, address, protocol);
     let service = services.find("web", 80).unwrap();
     let answer = send(service, get("/")).await.unwrap();
     assert_eq!(answer.hop.protection, Protection::PostQuantumTls);

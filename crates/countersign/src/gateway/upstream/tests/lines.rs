@@ -2,6 +2,7 @@
 
 use super::Step::{Hang, Hear, Reset, Say};
 use super::*;
+use crate::gateway::upstream::stream::ServiceEnd;
 
 /// What comes of requests, one after the other, and what the upstream heard on how many connections.
 async fn check(
@@ -195,7 +196,9 @@ async fn a_connection_that_changes_its_protocol_carries_bytes_and_fails_as_they_
     headers.insert("upgrade", "echo".parse().unwrap());
     let answer = send(&service, request).await.unwrap();
     assert_eq!(answer.response.status(), 101);
-    let socket = within(answer.upgraded()).await.unwrap();
+    let ServiceEnd::Connection(socket) = within(answer.upgraded()).await.unwrap().0 else {
+        panic!("no connection");
+    };
     let (near, mut far) = tokio::io::duplex(1024);
     let limits = countersign_channel::tunnel::RelayLimits { idle: None };
     let cut = countersign_channel::tunnel::Cut::new();

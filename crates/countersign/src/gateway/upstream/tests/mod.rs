@@ -146,8 +146,12 @@ fn services(places: &[SocketAddr], more: &str, before: Option<&Services>) -> Ser
 
 /// The service `web`, with these keys.
 fn configured(keys: &str, before: Option<&Services>) -> Services {
+    let patience = match keys.contains("connect_timeout") {
+        true => "",
+        false => "connect_timeout = \"2s\"\n",
+    };
     let text = format!(
-        "trust_domain = \"example.org\"\n[[service]]\nname = \"web\"\nport = 80\nconnect_timeout = \"2s\"\n{keys}"
+        "trust_domain = \"example.org\"\n[[service]]\nname = \"web\"\nport = 80\n{patience}{keys}"
     );
     let config = GatewayConfig::parse(Path::new("gateway.toml"), text);
     let config = config.unwrap_or_else(|error| panic!("{error}"));
