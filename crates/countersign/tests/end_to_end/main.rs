@@ -53,3 +53,5 @@ mod support;
 mod tpm;
 #[cfg(test)]
 mod web;
+#[cfg(test)]
+mod websocket;
