@@ -196,7 +196,8 @@ async fn websocket_where_nothing_listens_or_http1_was_meant_is_told() {
 
 #[tokio::test]
 async fn a_service_that_never_says_whether_it_offers_websocket_is_given_up() {
-    let upstream = Scripted::start(vec![vec![Step::Hang]]).await;
+    // The preface reads like a head; then it waits for the end.
+    let upstream = Scripted::start(vec![vec![Step::Hear, Step::Hear]]).await;
     let services = configured(
         &format!(
             "connect_timeout = \"300ms\"\nupstream = \"{}\"\nhttp.protocol = \"h2\"",
@@ -206,6 +207,23 @@ async fn a_service_that_never_says_whether_it_offers_websocket_is_given_up() {
     );
     let told = text(services.find("web", 80).unwrap(), websocket()).await;
     assert!(told.starts_with("504 service_timeout"), "{told}");
+    until(|| Arc::strong_count(&upstream.heard) == 1).await;
+}
+
+#[tokio::test]
+async fn a_websocket_is_in_flight_until_it_is_over() {
+    let numbers = Numbers {
+        extended: true,
+        ..Numbers::default()
+    };
+    let keys = "protocol = \"h2\"\nrequests = 1";
+    let service = service(&[numbers.start().await], keys);
+    let answer = send(&service, websocket()).await.unwrap();
+    let switched = within(answer.upgraded()).await.unwrap();
+    let told = text(&service, get("/")).await;
+    assert!(told.starts_with("503 service_busy"), "{told}");
+    drop(switched);
+    assert_eq!(text(&service, get("/")).await, "200 2");
 }
 
 #[tokio::test]
