@@ -20,7 +20,7 @@ use crate::config::AttestationConfig;
 use crate::store::{KnownGuest, Reference, Shown};
 
 /// The configuration's word on confidential guests.
-pub(super) struct GuestRules {
+pub(crate) struct GuestRules {
     snp: RootKeys,
     tdx: RootKeys,
     sgx: RootKeys,
@@ -46,7 +46,7 @@ impl GuestRules {
     /// # Errors
     ///
     /// [`GuestRefusal`] says what does not hold.
-    pub(super) fn appraise(
+    pub(crate) fn appraise(
         &self,
         reference: Option<&Reference>,
         asked: &Asked,

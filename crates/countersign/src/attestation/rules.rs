@@ -15,19 +15,19 @@ use zeroize::Zeroizing;
 
 use super::credential::{OpenCredential, SECRET};
 use super::folder::{self, RootsError};
-use super::guests::{GuestRefusal, GuestRules};
+use super::guests::GuestRules;
 use super::refusal::{EvidenceRefusal, TpmRefusal};
 use super::standing::standing;
-use super::wire::{Bytes, GuestEvidence, QuoteEvidence, ShowTpm, TpmChallenge};
+use super::wire::{Bytes, QuoteEvidence, ShowTpm, TpmChallenge};
 use crate::config::AttestationConfig;
-use crate::store::{AllowedEk, KnownGuest, KnownTpm, Machine, Reference, Shown};
+use crate::store::{AllowedEk, KnownTpm, Machine, Shown};
 
 /// The configuration's word on machines, with the certificates that it names.
 pub(crate) struct Rules {
     roots: TpmRoots,
     any_genuine: bool,
     selection: Selection,
-    guests: GuestRules,
+    pub(crate) guests: GuestRules,
 }
 
 /// What was asked on a channel, and on which.
@@ -176,21 +176,6 @@ impl Rules {
             clock: Some(json(&quote.clock())),
             is_expected: reference.is_some(),
         })
-    }
-
-    /// What a confidential guest's evidence comes to, if it holds.
-    ///
-    /// # Errors
-    ///
-    /// [`GuestRefusal`] says what does not hold.
-    pub(crate) fn appraise_guest(
-        &self,
-        reference: Option<&Reference>,
-        asked: &Asked,
-        evidence: &GuestEvidence,
-        now: Timestamp,
-    ) -> Result<(Appraised, KnownGuest), GuestRefusal> {
-        self.guests.appraise(reference, asked, evidence, now)
     }
 }
 

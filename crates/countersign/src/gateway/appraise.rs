@@ -123,7 +123,8 @@ impl Place<'_> {
         let reference = machine.and_then(|machine| machine.reference.as_ref());
         let rules = self.gateway.running().attestation.clone();
         let (appraised, guest) = rules
-            .appraise_guest(reference, &asked, report, now)
+            .guests
+            .appraise(reference, &asked, report, now)
             .map_err(|refusal| self.refused(refusal.to_string()))?;
         self.keep(machine, &appraised, Some(guest)).await;
         self.measured(appraised)
