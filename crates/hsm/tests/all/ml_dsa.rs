@@ -2,7 +2,7 @@
 
 use countersign_hsm::{HsmError, KeyAlgorithm, Token, TokenState};
 
-use crate::support::{Hsm, Maker, signs, verifies, wait_until, with};
+use crate::support::{Hsm, Maker, goes_and_comes_back, signs, verifies, wait_until, with};
 
 #[test]
 fn an_ml_dsa_65_key_that_is_made_here_signs() {
@@ -42,23 +42,7 @@ fn a_secret_is_sealed_and_opens_only_with_its_words() {
 
 #[test]
 fn a_token_that_goes_is_missed_and_signs_again_when_it_is_back() {
-    with_kryoptic(|hsm| {
-        let uri = hsm.uri("object=key");
-        let token = Token::open(&uri).unwrap();
-        token.generate(&uri, KeyAlgorithm::MlDsa65).unwrap();
-        let key = token.signing_key(&uri).unwrap();
-        let mut state = token.state();
-        for _ in 0..3 {
-            hsm.take_away();
-            let error = wait_until("the token is missed", || key.sign(b"message").err());
-            assert!(matches!(error, HsmError::Lost { .. }), "{error}");
-            hsm.put_back();
-            wait_until("the token is back", || {
-                (*state.borrow_and_update() == TokenState::Reachable).then_some(())
-            });
-            verifies(&key);
-        }
-    });
+    with_kryoptic(|hsm| goes_and_comes_back(&hsm, KeyAlgorithm::MlDsa65));
 }
 
 /// kryoptic answers for its token from memory.

@@ -3,7 +3,7 @@
 use aws_lc_rs::signature::{ECDSA_P384_SHA384_FIXED, UnparsedPublicKey};
 use countersign_hsm::{HsmError, KeyAlgorithm, PinRisk, Token, TokenState};
 
-use crate::support::{Hsm, Maker, PIN, signs, verifies, wait_until, with};
+use crate::support::{Hsm, Maker, PIN, goes_and_comes_back, signs, verifies, wait_until, with};
 
 #[test]
 fn an_ed25519_key_that_is_made_here_signs() {
@@ -224,27 +224,7 @@ fn two_tokens_of_one_module_are_told_apart() {
 
 #[test]
 fn a_token_that_goes_is_missed_and_is_found_again_by_itself() {
-    with_softhsm(|hsm| {
-        let uri = hsm.uri("object=key");
-        let token = Token::open(&uri).unwrap();
-        token.generate(&uri, KeyAlgorithm::Ed25519).unwrap();
-        let key = token.signing_key(&uri).unwrap();
-        let mut state = token.state();
-        for _ in 0..3 {
-            hsm.take_away();
-            let error = wait_until("the token is missed", || key.sign(b"message").err());
-            assert!(matches!(error, HsmError::Lost { .. }), "{error}");
-            assert!(matches!(
-                &*state.borrow_and_update(),
-                TokenState::Lost { .. }
-            ));
-            hsm.put_back();
-            wait_until("the token is back", || {
-                (*state.borrow_and_update() == TokenState::Reachable).then_some(())
-            });
-            verifies(&key);
-        }
-    });
+    with_softhsm(|hsm| goes_and_comes_back(&hsm, KeyAlgorithm::Ed25519));
 }
 
 #[test]

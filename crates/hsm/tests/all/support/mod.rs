@@ -11,7 +11,7 @@ use aws_lc_rs::signature::{
     ECDSA_P384_SHA384_FIXED, ED25519, ML_DSA_65, ML_DSA_87, UnparsedPublicKey,
     VerificationAlgorithm,
 };
-use countersign_hsm::{KeyAlgorithm, Pkcs11Uri, SigningKey, Token};
+use countersign_hsm::{HsmError, KeyAlgorithm, Pkcs11Uri, SigningKey, Token, TokenState};
 
 /// A module with tokens in a folder, and the PIN in a file.
 pub(crate) struct Hsm {
@@ -237,6 +237,29 @@ pub(crate) fn signs(hsm: &Hsm, algorithm: KeyAlgorithm) {
     assert_eq!(by_label.public_key().algorithm(), algorithm);
     verifies(&by_label);
     verifies(&by_id);
+}
+
+/// Takes the token away three times: each time it is missed, is found again by itself, and signs.
+pub(crate) fn goes_and_comes_back(hsm: &Hsm, algorithm: KeyAlgorithm) {
+    let uri = hsm.uri("object=key");
+    let token = Token::open(&uri).unwrap();
+    token.generate(&uri, algorithm).unwrap();
+    let key = token.signing_key(&uri).unwrap();
+    let mut state = token.state();
+    for _ in 0..3 {
+        hsm.take_away();
+        let error = wait_until("the token is missed", || key.sign(b"message").err());
+        assert!(matches!(error, HsmError::Lost { .. }), "{error}");
+        assert!(matches!(
+            &*state.borrow_and_update(),
+            TokenState::Lost { .. }
+        ));
+        hsm.put_back();
+        wait_until("the token is back", || {
+            (*state.borrow_and_update() == TokenState::Reachable).then_some(())
+        });
+        verifies(&key);
+    }
 }
 
 /// Signs, and has AWS-LC verify it.
